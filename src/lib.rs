@@ -1,0 +1,7 @@
+//! staplekeeper keeps every OCSP staple of a web server fresh, verified and served.
+
+pub mod digest;
+pub mod ocsp;
+pub mod pki;
+pub mod plan;
+pub mod time;
