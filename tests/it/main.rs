@@ -1,0 +1,3 @@
+//! Everything that needs the built program, real servers or the sources: one binary, a module a subject.
+
+mod tidy;

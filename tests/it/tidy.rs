@@ -1,0 +1,77 @@
+//! Reads the sources to see that the architecture stays what `src/lib.rs` says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Core modules: values in, values out.
+const CORE: &[&str] = &["digest", "ocsp", "pki", "plan", "time"];
+/// Modules that act on the world, one per stage; none knows another.
+const SHELL: &[&str] =
+    &["audit", "clock", "confirm", "discover", "fetch", "publish", "reload", "serve", "store"];
+
+#[test]
+fn core_modules_know_values_only() {
+    let outside = ["tokio", "std::fs", "std::net", "std::env", "std::process", "Instant::now"];
+    for module in CORE {
+        for (path, code) in sources(module) {
+            let used = outside.iter().find(|word| code.contains(**word));
+            assert_eq!(used, None, "{} is core and must not use it", path.display());
+            for shell in SHELL.iter().chain(&["agent", "cli", "config"]) {
+                assert!(!imports(&code, shell), "{} is core and imports {shell}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn shell_modules_import_core_only() {
+    for module in SHELL {
+        for (path, code) in sources(module) {
+            for other in SHELL.iter().chain(&["agent", "cli", "config"]) {
+                let foreign = other != module && imports(&code, other);
+                assert!(!foreign, "{} imports {other}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_agent_and_commands_bring_stages_together() {
+    for (path, code) in sources("config") {
+        for stage in ["agent", "cli"] {
+            assert!(!imports(&code, stage), "{} imports {stage}", path.display());
+        }
+    }
+}
+
+fn imports(code: &str, module: &str) -> bool {
+    code.contains(&format!("crate::{module}::")) || code.contains(&format!("crate::{module};"))
+}
+
+/// The files of a module with their code, comments and tests left out.
+fn sources(module: &str) -> Vec<(PathBuf, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&src.join(module), &mut files);
+    let single = src.join(format!("{module}.rs"));
+    files.extend(single.exists().then_some(single));
+    files.into_iter().map(|path| (path.clone(), code(&path))).collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("the source tree can be read").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("a source file is UTF-8");
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
