@@ -1,0 +1,33 @@
+//! Finds the real programs that tests run against; a missing one fails the test and says what to install.
+
+use std::env;
+use std::path::PathBuf;
+
+/// Where each program comes from on Debian.
+const PACKAGES: &[(&str, &str)] = &[
+    ("apache2", "apache2"),
+    ("curl", "curl"),
+    ("gnutls-cli", "gnutls-bin"),
+    ("haproxy", "haproxy"),
+    ("hitch", "hitch"),
+    ("lighttpd", "lighttpd"),
+    ("nginx", "nginx-light"),
+    ("openssl", "openssl"),
+];
+
+/// The path of a program, looked for in `PATH` and the system's own folders.
+///
+/// # Panics
+/// When it is not installed: a test that cannot see its server has proved nothing.
+pub fn program(name: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let found = folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file());
+    found.unwrap_or_else(|| {
+        let package = PACKAGES.iter().find(|(program, _)| *program == name);
+        let package = package.map_or(name, |(_, package)| package);
+        panic!(
+            "{name} is not installed, and this test needs the real one: apt-get install {package}"
+        )
+    })
+}
