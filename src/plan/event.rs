@@ -116,6 +116,9 @@ pub enum FetchFault {
     },
     /// The answer was refused, or is of no use to this one certificate (`unauthorized`, `unknown`).
     Certificate,
+    /// The answer is authentic and its nextUpdate has passed: a cache's, so the next request goes
+    /// past caches (RFC 9919 §7.2). Otherwise as `Certificate`.
+    Expired,
 }
 
 /// Why a target or the store was not written.

@@ -61,7 +61,7 @@ pub struct Certificate {
 /// Failed attempts, as they survive a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
-    /// Failures since the last answer that moved something forward.
+    /// Attempts since the last answer that moved something forward.
     pub failures: u32,
     /// How long is still to be waited before the next attempt.
     pub wait: Duration,
@@ -92,6 +92,9 @@ pub struct Target {
     pub delivery: Delivery,
     /// What lies there now.
     pub published: Content,
+    /// Of the staple that lies there, verified again when it was read; `None` without one. It may be
+    /// an older one than the store holds: the last good one of a revoked certificate.
+    pub published_facts: Option<Facts>,
     /// What each server was last proved to have taken up; absent: nothing is known.
     pub loaded: Vec<(ServerId, Loaded)>,
 }
