@@ -5,3 +5,4 @@
 pub mod nginx;
 pub mod port;
 pub mod program;
+pub mod responder;
