@@ -1,6 +1,7 @@
 //! staplekeeper keeps every OCSP staple of a web server fresh, verified and served.
 
 pub mod digest;
+pub mod fetch;
 pub mod ocsp;
 pub mod pki;
 pub mod plan;

@@ -1,4 +1,5 @@
 //! Everything that needs the built program, real servers or the sources: one binary, a module a subject.
 
+mod fetch;
 mod support;
 mod tidy;
