@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod fetch;
+pub mod files;
 pub mod ocsp;
 pub mod pki;
 pub mod plan;
