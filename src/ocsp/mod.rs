@@ -1,6 +1,30 @@
 //! OCSP (RFC 6960) as values: requests are encoded, responses decoded and judged here.
+//!
+//! [`request()`] makes the DER to send. What comes back is a [`Response`]: decoded, unproven.
+//! [`verify()`] judges it as the answer about one certificate and gives a [`Staple`] or the
+//! [`Rejection`] that says why not. No other way leads to a `Staple`, so whoever holds one holds
+//! bytes that may be served.
+
+mod asn1;
+mod rejection;
+mod request;
+mod response;
+mod staple;
+mod verify;
+
+use std::fmt;
 
 use serde::Serialize;
+
+pub use rejection::{Place, Rejection};
+pub use request::{CertIdHash, request};
+pub use response::{Answer, DecodeError, MAX_BYTES, Reason, Response, ResponseStatus, Revocation};
+pub use staple::Staple;
+pub use verify::{MissingNextUpdate, Rules, verify};
+
+/// The five bytes of an unsigned `tryLater` response: what fills a staple file until a staple is
+/// here. Servers start with it and staple nothing.
+pub const TRY_LATER: [u8; 5] = [0x30, 0x03, 0x0a, 0x01, 0x03];
 
 /// What a response says about a certificate (RFC 6960 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -12,4 +36,14 @@ pub enum Status {
     Revoked,
     /// The responder does not know the certificate.
     Unknown,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Status::Good => "good",
+            Status::Revoked => "revoked",
+            Status::Unknown => "unknown",
+        })
+    }
 }

@@ -1,0 +1,172 @@
+//! What a certificate's extensions say.
+
+use core::net::IpAddr;
+
+use der::asn1::AnyRef;
+use der::{Decode, Tag};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+
+use super::name;
+
+/// The TLS feature extension (RFC 7633): what a server must offer with this certificate. On a CA
+/// certificate it binds all that is issued below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsFeature {
+    /// Feature 5, `status_request`: Must-Staple.
+    pub status_request: bool,
+    /// Feature 17, `status_request_v2` (RFC 6961): recorded, and served by nobody.
+    pub status_request_v2: bool,
+}
+
+/// The extended key usages that matter to us (RFC 5280 §4.2.1.12).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExtendedKeyUsage {
+    /// `id-kp-OCSPSigning`: may sign responses for its issuer.
+    pub ocsp_signing: bool,
+    /// All of them, as OIDs.
+    pub oids: Vec<String>,
+}
+
+const TLS_FEATURE: &str = "1.3.6.1.5.5.7.1.24";
+const AD_OCSP: &str = "1.3.6.1.5.5.7.48.1";
+const AD_CA_ISSUERS: &str = "1.3.6.1.5.5.7.48.2";
+const KP_OCSP_SIGNING: &str = "1.3.6.1.5.5.7.3.9";
+
+pub(super) fn tls_feature(certificate: &X509Certificate<'_>) -> TlsFeature {
+    let mut found = TlsFeature::default();
+    for extension in certificate.extensions() {
+        if extension.oid.to_id_string() != TLS_FEATURE {
+            continue;
+        }
+        let features = Vec::<AnyRef<'_>>::from_der(extension.value).unwrap_or_default();
+        for feature in features.iter().filter(|feature| der::Tagged::tag(*feature) == Tag::Integer)
+        {
+            found.status_request |= feature.value() == [5];
+            found.status_request_v2 |= feature.value() == [17];
+        }
+    }
+    found
+}
+
+pub(super) fn ocsp_urls(certificate: &X509Certificate<'_>) -> Vec<String> {
+    access_locations(certificate, AD_OCSP)
+}
+
+pub(super) fn ca_issuers_urls(certificate: &X509Certificate<'_>) -> Vec<String> {
+    access_locations(certificate, AD_CA_ISSUERS)
+}
+
+fn access_locations(certificate: &X509Certificate<'_>, method: &str) -> Vec<String> {
+    let mut urls = Vec::new();
+    for extension in certificate.extensions() {
+        let ParsedExtension::AuthorityInfoAccess(access) = extension.parsed_extension() else {
+            continue;
+        };
+        for description in &access.accessdescs {
+            if description.access_method.to_id_string() != method {
+                continue;
+            }
+            if let GeneralName::URI(url) = description.access_location {
+                let url = url.trim().to_owned();
+                if !urls.contains(&url) {
+                    urls.push(url);
+                }
+            }
+        }
+    }
+    urls
+}
+
+/// dNSName and iPAddress alternative names in their order; without any, the common name.
+pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for extension in certificate.extensions() {
+        let ParsedExtension::SubjectAlternativeName(alternative) = extension.parsed_extension()
+        else {
+            continue;
+        };
+        for general in &alternative.general_names {
+            match general {
+                GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => names.extend(address(bytes)),
+                _ => {}
+            }
+        }
+    }
+    if names.is_empty() {
+        names.extend(name::common_name(certificate.subject()));
+    }
+    names
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    let address = match bytes.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+        16 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+        _ => return None,
+    };
+    Some(address.to_string())
+}
+
+pub(super) fn is_ca(certificate: &X509Certificate<'_>) -> bool {
+    certificate.basic_constraints().ok().flatten().is_some_and(|basic| basic.value.ca)
+}
+
+pub(super) fn extended_key_usage(certificate: &X509Certificate<'_>) -> Option<ExtendedKeyUsage> {
+    certificate.extensions().iter().find_map(|extension| {
+        // id-ce-extKeyUsage, read here by itself so that every OID is seen as written.
+        if extension.oid.to_id_string() != "2.5.29.37" {
+            return None;
+        }
+        let oids = Vec::<der::asn1::ObjectIdentifier>::from_der(extension.value).ok()?;
+        let oids: Vec<String> = oids.iter().map(ToString::to_string).collect();
+        Some(ExtendedKeyUsage { ocsp_signing: oids.iter().any(|oid| oid == KP_OCSP_SIGNING), oids })
+    })
+}
+
+/// Whether the key may make signatures: true without a keyUsage extension (RFC 5280 §4.2.1.3).
+pub(super) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.key_usage() {
+        Ok(Some(usage)) => usage.value.digital_signature() || usage.value.non_repudiation(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+pub(super) fn subject_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
+    })
+}
+
+pub(super) fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => {
+            id.key_identifier.as_ref().map(|id| id.0.to_vec())
+        }
+        _ => None,
+    })
+}
+
+/// The first critical extension of a kind that judging a delegate does not take into account.
+pub(super) fn unknown_critical(certificate: &X509Certificate<'_>) -> Option<String> {
+    const UNDERSTOOD: &[&str] = &[
+        "2.5.29.14",            // subjectKeyIdentifier
+        "2.5.29.15",            // keyUsage
+        "2.5.29.17",            // subjectAltName
+        "2.5.29.18",            // issuerAltName
+        "2.5.29.19",            // basicConstraints
+        "2.5.29.31",            // cRLDistributionPoints
+        "2.5.29.32",            // certificatePolicies
+        "2.5.29.35",            // authorityKeyIdentifier
+        "2.5.29.37",            // extKeyUsage
+        "1.3.6.1.5.5.7.1.1",    // authorityInfoAccess
+        "1.3.6.1.5.5.7.48.1.5", // id-pkix-ocsp-nocheck
+    ];
+    let critical = certificate.extensions().iter().filter(|extension| extension.critical);
+    critical
+        .map(|extension| extension.oid.to_id_string())
+        .find(|oid| !UNDERSTOOD.contains(&oid.as_str()))
+}
