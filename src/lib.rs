@@ -1,9 +1,12 @@
 //! staplekeeper keeps every OCSP staple of a web server fresh, verified and served.
 
+pub mod clock;
+pub mod config;
 pub mod digest;
 pub mod fetch;
 pub mod files;
 pub mod ocsp;
 pub mod pki;
 pub mod plan;
+pub mod serve;
 pub mod time;
