@@ -1,0 +1,3 @@
+//! What the agent answers on: the control socket.
+
+pub mod control;
