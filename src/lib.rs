@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod confirm;
 pub mod digest;
 pub mod fetch;
 pub mod files;
