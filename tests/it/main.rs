@@ -5,3 +5,4 @@ mod fetch;
 mod files;
 mod support;
 mod tidy;
+mod verify;
