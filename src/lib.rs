@@ -9,5 +9,6 @@ pub mod files;
 pub mod ocsp;
 pub mod pki;
 pub mod plan;
+pub mod reload;
 pub mod serve;
 pub mod time;

@@ -3,6 +3,7 @@
 mod confirm;
 mod fetch;
 mod files;
+mod reload;
 mod support;
 mod tidy;
 mod verify;

@@ -1,0 +1,196 @@
+//! Has a server take up its files, and sees to it that it did.
+//!
+//! `kill -HUP` succeeds whatever nginx makes of it: with a broken configuration or a bad staple the old
+//! workers stay, and only the error log says so (facts/servers.md 4). So the outcome of
+//! [`Reloader::reload`] is what became of the workers. [`Watch`] sees the reloads of others.
+
+#[cfg(feature = "dbus")]
+mod bus;
+mod command;
+mod error;
+mod mode;
+mod process;
+mod sight;
+mod systemd;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::{Instant, sleep};
+
+pub use error::ReloadError;
+pub use mode::{Mode, NotAMode, default_mode};
+pub use process::{NotASnapshot, Snapshot, Stopped, Unseen};
+pub use sight::{Watch, compare};
+
+/// Between two looks at the workers: a small server has new ones within milliseconds.
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is to be reloaded, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The kind of server.
+    pub kind: Kind,
+    /// How; `None`: [`default_mode`] at each reload.
+    pub mode: Option<Mode>,
+    /// Where its master writes its process id, as we see it; from the server's configuration.
+    pub pid_file: Option<PathBuf>,
+    /// How long new workers may take to appear; 500 TLS hosts take half a second.
+    pub proof_within: Duration,
+    /// How long a command, or systemd's job, may take.
+    pub ends_within: Duration,
+}
+
+impl Settings {
+    /// With the usual limits.
+    pub fn new(kind: Kind, mode: Option<Mode>, pid_file: Option<PathBuf>) -> Self {
+        let (proof_within, ends_within) = (Duration::from_secs(10), Duration::from_secs(60));
+        Settings { kind, mode, pid_file, proof_within, ends_within }
+    }
+}
+
+/// The kinds of servers whose reload is known in detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// HUP to the master; new workers prove it.
+    Nginx,
+    /// Anything else: systemd or a command, whose word is taken.
+    Other,
+}
+
+/// Reloads one server.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    settings: Settings,
+}
+
+/// A server took up its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// From the request to the proof.
+    pub took: Duration,
+    /// What the success is known by.
+    pub proof: Proof,
+}
+
+/// How a reload is known to have succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Its workers are new.
+    Workers,
+    /// The command, or systemd, said so; the server's processes cannot be seen from here.
+    Told,
+}
+
+impl Reloader {
+    /// For the server that the settings describe.
+    pub fn new(settings: Settings) -> Self {
+        Reloader { settings }
+    }
+
+    /// How it will be done.
+    pub fn mode(&self) -> Mode {
+        let Settings { kind, mode, pid_file, .. } = &self.settings;
+        mode.clone().unwrap_or_else(|| default_mode(*kind, pid_file.as_deref()))
+    }
+
+    /// Has the server take up its files, and waits until it did.
+    ///
+    /// # Errors
+    /// It does not run, could not be told, or kept its old workers.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let start = Instant::now();
+        let proof = match self.mode() {
+            Mode::Off => return Err(ReloadError::Off),
+            Mode::Signal(pid_file) => self.by_signal(&pid_file).await?,
+            Mode::Systemd(unit) => {
+                let request = systemd::reload(&unit, self.settings.ends_within);
+                self.by_request(request).await?
+            }
+            Mode::Command(words) => {
+                self.by_request(command::run(&words, self.settings.ends_within)).await?
+            }
+        };
+        Ok(Reloaded { took: start.elapsed(), proof })
+    }
+
+    async fn by_signal(&self, pid_file: &Path) -> Result<Proof, ReloadError> {
+        if self.settings.kind != Kind::Nginx {
+            return Err(ReloadError::NoSignal);
+        }
+        let before = Snapshot::take(pid_file)??;
+        let pid = before.master();
+        match kill(Pid::from_raw(pid), Signal::SIGHUP) {
+            Ok(()) => self.await_new_workers(pid_file, &before).await,
+            Err(Errno::EPERM) => Err(ReloadError::NotPermitted { pid }),
+            // It ended this instant.
+            Err(_) => Err(Stopped::NoProcess(pid_file.to_owned(), pid).into()),
+        }
+    }
+
+    /// Lets somebody else tell the server, and looks at the outcome if it can be seen from here.
+    async fn by_request(
+        &self,
+        request: impl Future<Output = Result<(), ReloadError>>,
+    ) -> Result<Proof, ReloadError> {
+        let pid_file = self.settings.pid_file.as_deref();
+        let seen = pid_file.filter(|_| self.settings.kind == Kind::Nginx);
+        let seen = seen.and_then(|path| Some((path, Snapshot::take(path).ok()?)));
+        match (request.await, seen) {
+            (Ok(()), Some((path, Ok(before)))) => self.await_new_workers(path, &before).await,
+            (Ok(()), _) => Ok(Proof::Told),
+            // `nginx -s reload` fails for a server that does not run, as it should.
+            (Err(ReloadError::Command { .. }), Some((_, Err(stopped)))) => Err(stopped.into()),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    async fn await_new_workers(
+        &self,
+        pid_file: &Path,
+        before: &Snapshot,
+    ) -> Result<Proof, ReloadError> {
+        let limit = self.settings.proof_within;
+        let deadline = Instant::now() + limit;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // A restart instead of a reload makes the pid file vanish for a moment.
+            let late = Instant::now() >= deadline;
+            match Snapshot::take(pid_file)? {
+                Ok(now) if now.renewed_since(before) => return Ok(Proof::Workers),
+                Ok(now) if late && now.mostly_renewed_since(before) => return Ok(Proof::Workers),
+                Ok(_) if late => {
+                    return Err(ReloadError::Unchanged { pid: before.master(), limit });
+                }
+                Err(stopped) if late => return Err(stopped.into()),
+                _ => sleep(pause).await,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::ReloadFault;
+
+    #[tokio::test]
+    async fn what_is_off_or_unknown_says_so() {
+        let told = async |kind, mode: &str| {
+            let mode = Some(mode.parse().expect("a mode"));
+            let outcome = Reloader::new(Settings::new(kind, mode, None)).reload().await;
+            outcome.expect_err("it cannot be done")
+        };
+        assert!(matches!(told(Kind::Nginx, "none").await, ReloadError::Off));
+        assert!(matches!(told(Kind::Other, "signal:/run/x.pid").await, ReloadError::NoSignal));
+        let stopped = told(Kind::Nginx, "signal:/nowhere/nginx.pid").await;
+        assert_eq!(stopped.to_string(), "the server does not run: /nowhere/nginx.pid is missing");
+        assert_eq!(stopped.fault(), ReloadFault::Inactive);
+    }
+}
