@@ -130,7 +130,7 @@ pub enum Rejection {
         signer: String,
     },
     /// The signature is not the named signer's, or it cannot be checked.
-    #[error("{cause}, signer {signer}")]
+    #[error("names {signer} as the responder: {cause}")]
     Signature {
         /// Whose key was tried.
         signer: String,

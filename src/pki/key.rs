@@ -91,8 +91,8 @@ impl fmt::Display for KeyType {
             KeyType::Ed25519 => f.write_str("Ed25519"),
             KeyType::Ed448 => f.write_str("Ed448"),
             KeyType::MlDsa(set) => write!(f, "ML-DSA-{set}"),
-            KeyType::Other(oid) => write!(f, "key of type {oid}"),
-            KeyType::Unreadable => f.write_str("unreadable key"),
+            KeyType::Other(oid) => oid.fmt(f),
+            KeyType::Unreadable => f.write_str("unreadable"),
         }
     }
 }

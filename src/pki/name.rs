@@ -99,7 +99,7 @@ fn value_text(attribute: &AttributeTypeAndValue<'_>) -> Option<String> {
     }
 }
 
-/// RFC 4514 §2.4, and control characters as hex pairs: names come from strangers and go to logs.
+/// RFC 4514 §2.4, and control and invisible characters as hex pairs: names come from strangers and go to logs.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let last = text.chars().count().saturating_sub(1);
@@ -109,7 +109,7 @@ fn escaped(text: &str) -> String {
         if at_edge || matches!(character, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
             escaped.push('\\');
             escaped.push(character);
-        } else if character.is_control() {
+        } else if character.is_control() || is_invisible(character) {
             let mut bytes = [0; 4];
             for byte in character.encode_utf8(&mut bytes).bytes() {
                 let _ = write!(escaped, "\\{byte:02x}");
@@ -123,6 +123,11 @@ fn escaped(text: &str) -> String {
 
 /// The sorted attributes of one part: OID and folded value.
 type CanonicalPart = Vec<(String, Vec<u8>)>;
+
+/// Marks that turn or hide the text around them on a screen.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
 
 /// A name as what counts in it.
 fn canonical(name_der: &[u8]) -> Option<Vec<CanonicalPart>> {

@@ -20,7 +20,7 @@ use super::key::KeyType;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The signature is not one of this key over this message.
-    #[error("{algorithm} signature does not verify with the {key} key")]
+    #[error("the {algorithm} signature does not verify with the {key} key")]
     BadSignature {
         /// By name.
         algorithm: &'static str,
@@ -28,13 +28,13 @@ pub enum SignatureError {
         key: KeyType,
     },
     /// An algorithm that we cannot check: this says nothing about the signature.
-    #[error("signature algorithm {} is not supported", described(oid))]
+    #[error("the signature algorithm {} is not supported", described(oid))]
     UnsupportedAlgorithm {
         /// Of the signature, or of its hash where that is the odd part.
         oid: ObjectIdentifier,
     },
     /// A known algorithm with a key, or with parameters, that it is not supported with.
-    #[error("signature algorithm {algorithm} is not supported with a {key} key")]
+    #[error("the signature algorithm {algorithm} is not supported with the {key} key")]
     UnsupportedKey {
         /// By name.
         algorithm: &'static str,
@@ -76,10 +76,10 @@ pub fn verify(
         .map_err(|_| SignatureError::MalformedAlgorithm)?;
     let scheme = Scheme::of(&identifier)?;
     let key = KeyType::of(spki_der);
-    if let KeyType::Rsa(bits) = key
-        && bits < 2048
-    {
-        return Err(SignatureError::WeakKey { bits });
+    match key {
+        KeyType::Rsa(bits @ ..2048) => return Err(SignatureError::WeakKey { bits }),
+        KeyType::Rsa(8193..) => return Err(scheme.unsupported(key)),
+        _ => {}
     }
     if scheme.hash == Hash::Sha1 && !allow_sha1 {
         return Err(SignatureError::Sha1 { algorithm: scheme.name });
