@@ -1,4 +1,70 @@
-//! The commands, a file each.
+//! The commands, one file each; the words of the command line are here.
+//!
+//! Human words go to standard error, data to standard output. Exit statuses are each command's own;
+//! 2 is always "used or configured wrongly".
 
+mod completions;
+mod config;
 pub mod probe;
 pub mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Parser, Subcommand};
+
+/// Keeps every OCSP staple of a web server fresh, verified and served.
+#[derive(Debug, Parser)]
+#[command(name = "staplekeeper", version, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file; the default one may be absent
+    #[arg(long, global = true, value_name = "FILE", env = "STAPLEKEEPER_CONFIG")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Probe(probe::Args),
+    Verify(verify::Args),
+    /// Check the configuration, or show what it means
+    #[command(subcommand)]
+    Config(config::Action),
+    /// Print completions for a shell
+    Completions(completions::Args),
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What stops a command from doing its work; the caller prints the chain of causes.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let path = cli.config.as_deref();
+    match cli.command {
+        Some(Command::Config(action)) => config::run(&action, path),
+        Some(Command::Completions(args)) => Ok(completions::run(&args)),
+        Some(Command::Probe(args)) => block_on(probe::run(args)),
+        Some(Command::Verify(args)) => verify::run(args),
+        None => bail!("nothing to do: name a command, or --refresh-now; `--help` lists them"),
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// Prints an error and what caused it on standard error.
+pub fn complain(error: &anyhow::Error) {
+    let mut chain = error.chain();
+    let first = chain.next().map(ToString::to_string).unwrap_or_default();
+    // A report of the configuration is whole lines already.
+    match first.strip_suffix('\n') {
+        Some(report) => anstream::eprintln!("{report}"),
+        None => anstream::eprintln!("staplekeeper: {first}"),
+    }
+    chain.for_each(|cause| anstream::eprintln!("  because: {cause}"));
+}

@@ -187,7 +187,7 @@ command = ["/usr/local/bin/page-me"]
         let settings = parse(Path::new("c.toml"), source).expect("valid");
         let servers = settings.servers.expect("given");
         let command = ["systemctl", "reload", "nginx"].map(str::to_owned).to_vec();
-        assert_eq!(servers[0].reload, Some(settings::Reload::Command(command)));
+        assert_eq!(servers[0].reload, Some(crate::reload::Mode::Command(command)));
         assert!(!servers[0].probe);
         assert_eq!(settings.issuers[0].max_skew, MINUTE);
         assert_eq!(

@@ -10,6 +10,7 @@ use super::report::Complaint;
 use crate::fetch::Method;
 use crate::ocsp::{CertIdHash, MissingNextUpdate};
 use crate::plan;
+use crate::reload::Mode;
 use crate::time::{DAY, MINUTE};
 
 /// Where state lies unless the configuration says otherwise.
@@ -58,7 +59,7 @@ pub struct Server {
     /// Its main configuration file; `None`: the usual place.
     pub config: Option<PathBuf>,
     /// How it takes up new files; `None`: found out.
-    pub reload: Option<Reload>,
+    pub reload: Option<Mode>,
     /// Confirm by handshake.
     pub probe: bool,
     /// Prefixes of paths: as the server sees them, as we see them.
@@ -90,19 +91,6 @@ impl ServerKind {
         ("exim", ServerKind::Exim),
         ("files", ServerKind::Files),
     ];
-}
-
-/// How a server is told to take up new files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// `systemd:UNIT`.
-    Systemd(String),
-    /// `signal:PIDFILE`.
-    Signal(PathBuf),
-    /// A program and its arguments, run without a shell.
-    Command(Vec<String>),
-    /// `none`: somebody else reloads.
-    Never,
 }
 
 /// `[[watch]]`.
@@ -295,32 +283,26 @@ fn server(file: file::Server, complain: Complain<'_>) -> Option<Server> {
     })
 }
 
-fn reload(value: StringOrStrings, complain: Complain<'_>) -> Option<Reload> {
+fn reload(value: StringOrStrings, complain: Complain<'_>) -> Option<Mode> {
     let text = match value {
         StringOrStrings::Many(place, words) if words.is_empty() => {
             complain(Complaint::new(place, "the reload command is empty"));
             return None;
         }
-        StringOrStrings::Many(_, words) => return Some(Reload::Command(plain(words))),
+        StringOrStrings::Many(_, words) => return Some(Mode::Command(plain(words))),
         StringOrStrings::One(text) => text,
     };
-    match text.get_ref().split_once(':') {
-        Some(("systemd", unit)) if !unit.is_empty() => Some(Reload::Systemd(unit.to_owned())),
-        Some(("signal", file)) if Path::new(file).is_absolute() => {
-            Some(Reload::Signal(file.into()))
-        }
-        _ if text.get_ref() == "none" => Some(Reload::Never),
-        _ => {
-            complain(
-                Complaint::new(text.span(), format!("unknown way to reload {:?}", text.get_ref()))
-                    .hint(
-                        "reload is \"systemd:UNIT\", \"signal:/path/to/pid\", \"none\" or a \
-                         command as a list: [\"program\", \"argument\"]",
-                    ),
-            );
-            None
-        }
+    let mode = text.get_ref().parse::<Mode>();
+    if mode.is_err() {
+        complain(
+            Complaint::new(text.span(), format!("unknown way to reload {:?}", text.get_ref()))
+                .hint(
+                    "reload is \"systemd:UNIT\", \"signal:/path/to/pid\", \"none\" or a command as \
+                     a list: [\"program\", \"argument\"]",
+                ),
+        );
     }
+    mode.ok()
 }
 
 fn watch(file: file::Watch, complain: Complain<'_>) -> Option<Watch> {

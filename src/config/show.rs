@@ -6,12 +6,12 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::settings::{
-    CertIdHashChoice, Hook, IssuerProfile, Listen, Nonce, Reload, Server, ServerKind, Settings,
-    Watch,
+    CertIdHashChoice, Hook, IssuerProfile, Listen, Nonce, Server, ServerKind, Settings, Watch,
 };
 use crate::fetch::Method;
 use crate::ocsp::{CertIdHash, MissingNextUpdate};
 use crate::plan::{OnExpired, OnRevoked, Policy};
+use crate::reload::Mode;
 
 /// Prints `settings` as TOML: reading the text again gives the same settings.
 pub fn show(settings: &Settings) -> String {
@@ -132,10 +132,8 @@ fn server(server: &Server) -> Value {
     }
     if let Some(reload) = &server.reload {
         let reload = match reload {
-            Reload::Systemd(unit) => text(format!("systemd:{unit}")),
-            Reload::Signal(file) => text(format!("signal:{}", file.display())),
-            Reload::Command(words) => strings(words),
-            Reload::Never => text("none"),
+            Mode::Command(words) => strings(words),
+            mode => text(mode.to_string()),
         };
         shown.insert("reload".to_owned(), reload);
     }
