@@ -71,6 +71,10 @@ struct Habit {
     answered: bool,
 }
 
+/// An OCSPResponse with the status malformedRequest. Some servers merge slashes in a path even where
+/// they are percent-encoded (Go's does, by a redirect), and what is left of a GET is another request.
+const MALFORMED_REQUEST: [u8; 5] = [0x30, 0x03, 0x0a, 0x01, 0x01];
+
 /// URLs come from certificates, which others write: no more of them are remembered.
 const MAX_HABITS: usize = 1024;
 
@@ -84,9 +88,9 @@ impl Fetcher {
     /// Asks one responder about one certificate.
     ///
     /// `decodes` says whether a body is an OCSPResponse at all, whatever it answers. With
-    /// [`Method::Auto`] a body that is none, and HTTP 400, 404, 405, 414 and 501, are reason to ask once
-    /// more by the other method; 429 and further 5xx are not, since that host is in trouble. The body is
-    /// looked at whatever the HTTP status says: Vault sends `unauthorized` with a 401.
+    /// [`Method::Auto`] a body that is none, `malformedRequest`, and HTTP 400, 404, 405, 414 and 501, are
+    /// reason to ask once more by the other method; 429 and further 5xx are not, since that host is in
+    /// trouble. The body is looked at whatever the HTTP status says: Vault sends `unauthorized` with a 401.
     ///
     /// # Errors
     /// [`AskError`]; of two attempts, the first one's.
@@ -111,7 +115,8 @@ impl Fetcher {
         let (verb, other) = question.verbs(self.habit(question.url).prefers);
         let first = self.exchange(Exchange::asking(question, verb)?).await?;
         let first_decodes = first.not_modified || decodes(&first.body);
-        if first_decodes && !speaks_of_the_method(first.http_status) {
+        let misread = speaks_of_the_method(first.http_status) || first.body == MALFORMED_REQUEST;
+        if first_decodes && !misread {
             return Ok(first);
         }
         let in_trouble = !first_decodes && is_host_fault(first.http_status);

@@ -18,8 +18,11 @@ const REQUEST: &[u8] = &[0x30, 0x03, 0xfb, 0xff, 0xfe];
 /// Stands for an OCSPResponse.
 const RESPONSE: &[u8] = &[0x30, 0x03, 0x0a, 0x01, 0x00];
 
+/// Stands for itself.
+const MALFORMED_REQUEST: &[u8] = &[0x30, 0x03, 0x0a, 0x01, 0x01];
+
 fn decodes(body: &[u8]) -> bool {
-    body == RESPONSE
+    body == RESPONSE || body == MALFORMED_REQUEST
 }
 
 /// A fetcher that loses patience within the test's.
@@ -114,6 +117,10 @@ async fn the_other_method_is_tried_once() {
     check(Method::Auto, good().status(401), good(), ("GET", true)).await;
     check(Method::Auto, good().status(500), good(), ("GET", true)).await;
     check(Method::Auto, good().status(400), Reply::html(500), ("GET POST", true)).await;
+    let malformed = || Reply::ocsp(MALFORMED_REQUEST);
+    check(Method::Auto, malformed(), good(), ("GET POST", true)).await;
+    check(Method::Auto, malformed(), malformed(), ("GET POST", true)).await;
+    check(Method::Get, malformed(), good(), ("GET", true)).await;
     // The connection that the GET left might have gone stale, hence two of them.
     check(Method::Auto, good().status(400), Reply::Reset, ("GET POST POST", true)).await;
 }

@@ -4,6 +4,7 @@ mod confirm;
 mod fetch;
 mod files;
 mod reload;
+mod responders;
 mod support;
 mod tidy;
 mod verify;

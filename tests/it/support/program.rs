@@ -6,6 +6,7 @@ use std::path::PathBuf;
 /// Where each program comes from on Debian.
 const PACKAGES: &[(&str, &str)] = &[
     ("apache2", "apache2"),
+    ("cfssl", "golang-cfssl"),
     ("curl", "curl"),
     ("gnutls-cli", "gnutls-bin"),
     ("haproxy", "haproxy"),
