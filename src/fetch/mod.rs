@@ -125,7 +125,9 @@ impl Fetcher {
             if let Ok(second) = self.exchange(Exchange::asking(question, other)?).await
                 && (second.not_modified || decodes(&second.body))
             {
-                self.learn(question.url, |habit| habit.prefers = Some(other));
+                if second.body != MALFORMED_REQUEST {
+                    self.learn(question.url, |habit| habit.prefers = Some(other));
+                }
                 return Ok(second);
             }
         }

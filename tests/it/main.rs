@@ -3,6 +3,7 @@
 mod confirm;
 mod fetch;
 mod files;
+mod probe;
 mod reload;
 mod responders;
 mod support;
