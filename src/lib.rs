@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod confirm;
 pub mod digest;
+pub mod discover;
 pub mod fetch;
 pub mod files;
 pub mod ocsp;

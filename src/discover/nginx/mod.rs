@@ -1,0 +1,133 @@
+//! nginx: its configuration with includes, inheritance and shared listeners, as deployments.
+//!
+//! [`syntax`] reads words, [`read`] walks through the files by way of [`include`], [`inherit`] knows
+//! the TLS directives and [`listen`] the addresses. A configuration that was read once is read again
+//! only when one of its files or folders has changed.
+
+mod include;
+mod inherit;
+mod listen;
+mod read;
+mod syntax;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::files::Stamp;
+use super::model::Deployment;
+use super::problem::Problem;
+use super::settings::PathMap;
+use inherit::{Level, Paths};
+use read::{Block, Collected, Source};
+
+/// Where nginx keeps its process number if the configuration does not say: packages, then a build of
+/// its own.
+const PID_FILES: [&str; 3] =
+    ["/run/nginx.pid", "/run/nginx/nginx.pid", "/usr/local/nginx/logs/nginx.pid"];
+
+/// What nginx is commonly built with as `--prefix`: a relative `pid` starts there.
+const PREFIXES: [&str; 3] = ["/usr/share/nginx", "/etc/nginx", "/usr/local/nginx"];
+
+/// A configuration as it was read.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    pub(super) deployments: Arc<[Deployment]>,
+    /// As we see it.
+    pub(super) pid_file: PathBuf,
+    /// Why nginx would refuse it, or what of it could not be read; empty if it is complete.
+    pub(super) faults: Vec<Problem>,
+    sources: Vec<Source>,
+}
+
+impl Configuration {
+    /// Reads the configuration in `main`, a file as we see it.
+    pub(super) fn read(main: &Path, map: &PathMap) -> Self {
+        let theirs = map.theirs(main);
+        let base = theirs.parent().unwrap_or(Path::new("/")).to_owned();
+        let paths = Paths { base, map };
+        let collected = read::read(main, &paths);
+        Configuration {
+            pid_file: pid_file(&collected, map),
+            deployments: deployments(collected.blocks, &collected.http, &collected.stream).into(),
+            faults: collected.faults,
+            sources: collected.sources,
+        }
+    }
+
+    /// Nothing it was made from has changed.
+    pub(super) fn is_current(&self) -> bool {
+        self.sources.iter().all(|source| match (&source.stamp, Stamp::of(&source.path)) {
+            (Some(before), Ok(now)) => before.still(&now),
+            (None, Err(_)) => true,
+            _ => false,
+        })
+    }
+
+    /// The files and folders to watch for changes.
+    pub(super) fn watch(&self) -> BTreeSet<&Path> {
+        self.sources.iter().map(|source| &*source.path).collect()
+    }
+}
+
+fn pid_file(collected: &Collected, map: &PathMap) -> PathBuf {
+    let mut candidates = match (&collected.pid, &collected.pid_word) {
+        (Some(stated), _) => return stated.value.ours.to_path_buf(),
+        (None, Some(word)) => {
+            PREFIXES.map(|prefix| map.ours(&Path::new(prefix).join(word)).ours).to_vec()
+        }
+        (None, None) => PID_FILES.map(|path| map.ours(Path::new(path)).ours).to_vec(),
+    };
+    let there = candidates.iter().position(|path| path.exists()).unwrap_or(0);
+    candidates.swap_remove(there).to_path_buf()
+}
+
+fn deployments(blocks: Vec<Block>, http: &Level, stream: &Level) -> Vec<Deployment> {
+    use crate::discover::model::Context;
+
+    let (http_blocks, stream_blocks): (Vec<_>, Vec<_>) =
+        blocks.into_iter().partition(|block| block.context == Context::Http);
+    let mut found = Vec::new();
+    for (blocks, outer) in [(http_blocks, http), (stream_blocks, stream)] {
+        found.extend(within(blocks, outer));
+    }
+    found
+}
+
+/// The deployments of one context, whose own level is `outer`.
+fn within(mut blocks: Vec<Block>, outer: &Level) -> impl Iterator<Item = Deployment> {
+    for block in &mut blocks {
+        if block.listens.is_empty() {
+            block.listens.push(listen::Listen::unstated());
+        }
+        block.level = std::mem::take(&mut block.level).within(outer);
+    }
+    let on = |block: &Block| block.level.ssl.as_ref().is_some_and(|ssl| ssl.value);
+    let listens: Vec<_> = blocks.iter().map(|block| (&*block.listens, on(block))).collect();
+    let listeners = listen::tls_listeners(&listens);
+    let pairs = blocks.into_iter().zip(listeners);
+    pairs.filter_map(|(block, listeners)| {
+        let Block { context, origin, names, level, .. } = block;
+        let rejects = level.rejects.is_some_and(|rejects| rejects.value);
+        let dynamic = level.dynamic.or(level.lua);
+        let presents = !level.certificates.is_empty() || dynamic.is_some();
+        (presents && !rejects && !listeners.is_empty()).then_some(Deployment {
+            context,
+            origin,
+            names,
+            listeners,
+            certificates: level.certificates,
+            dynamic,
+            stapling: level.stapling,
+            stapling_file: level.stapling_file,
+            stapling_responder: level.responder,
+            stapling_verify: level.verify,
+            trusted_certificate: level.trusted,
+            resolver: level.resolver,
+            certificate_compression: level.compression,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;
