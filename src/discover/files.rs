@@ -1,11 +1,113 @@
-//! What files and folders were like when they were looked at.
+//! Reading of files that others write: bounded, never blocking, and not again while unchanged.
 
-use std::fs::{self, Metadata};
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::OFlag;
+
+use super::problem::What;
+use super::work::in_parallel;
+use crate::digest::Fingerprint;
+use crate::pki::{Certificate, ReadError, read_certificates};
+
+/// A certificate file may have this many bytes.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+
+/// What a certificate file holds.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Certificates, in their order; at least one.
+    Chain(Arc<[Arc<Certificate>]>),
+    /// None, and nothing is wrong with that: a private key, say.
+    Nothing,
+    /// It cannot be used.
+    Bad(Arc<What>),
+}
+
+/// The certificate files read so far, by their real path.
+#[derive(Debug, Default)]
+pub(super) struct Certificates {
+    files: HashMap<Arc<Path>, Cached>,
+    /// A leaf lies in several files, an issuer in thousands: each is kept once.
+    known: HashMap<Fingerprint, Weak<Certificate>>,
+    /// Counts the scans.
+    pass: u32,
+}
+
+#[derive(Debug)]
+struct Cached {
+    stamp: Stamp,
+    pass: u32,
+    content: Content,
+}
+
+impl Certificates {
+    /// Begins a scan.
+    pub(super) fn begin(&mut self) {
+        self.pass = self.pass.wrapping_add(1);
+    }
+
+    /// Reads those of `wanted` that have changed.
+    pub(super) fn load(&mut self, wanted: Vec<(Arc<Path>, Stamp)>) {
+        let mut changed = Vec::new();
+        for (path, stamp) in wanted {
+            match self.files.get_mut(&path) {
+                Some(cached) if cached.stamp.still(&stamp) => cached.pass = self.pass,
+                Some(cached) if cached.pass == self.pass => {}
+                _ => changed.push((path, stamp)),
+            }
+        }
+        let read = in_parallel(&changed, Vec::new, |bytes, (path, _)| {
+            let content = read_bounded(path, bytes).and_then(|()| certificates(bytes));
+            // There may have been a private key among it.
+            bytes.fill(0);
+            std::hint::black_box(&mut *bytes);
+            content
+        });
+        for ((path, stamp), read) in changed.into_iter().zip(read) {
+            let content = match read {
+                Ok(chain) if chain.is_empty() => Content::Nothing,
+                Ok(chain) => Content::Chain(chain.into_iter().map(|one| self.once(one)).collect()),
+                Err(what) => Content::Bad(what.into()),
+            };
+            self.files.insert(path, Cached { stamp, pass: self.pass, content });
+        }
+    }
+
+    /// Ends a scan: forgets the files that nobody wanted in it.
+    pub(super) fn end(&mut self) {
+        self.files.retain(|_, cached| cached.pass == self.pass);
+        self.known.retain(|_, certificate| certificate.strong_count() > 0);
+    }
+
+    /// What the last `load` found in the file at `path`, a real path that it was given.
+    pub(super) fn get(&self, path: &Path) -> Content {
+        self.files.get(path).map_or(Content::Nothing, |cached| cached.content.clone())
+    }
+
+    fn once(&mut self, certificate: Certificate) -> Arc<Certificate> {
+        let slot = self.known.entry(certificate.fingerprint()).or_default();
+        slot.upgrade().unwrap_or_else(|| {
+            let certificate = Arc::new(certificate);
+            *slot = Arc::downgrade(&certificate);
+            certificate
+        })
+    }
+}
+
+fn certificates(bytes: &[u8]) -> Result<Vec<Certificate>, What> {
+    match read_certificates(bytes) {
+        Ok(chain) => Ok(chain),
+        Err(ReadError::NoBlock(_)) => Ok(Vec::new()),
+        Err(error) => Err(What::BadCertificate(error.to_string())),
+    }
+}
 
 /// A file that changed this recently may change again without its times showing it.
 const UNSETTLED: Duration = Duration::from_secs(2);
@@ -39,4 +141,34 @@ impl Stamp {
     pub(super) fn still(&self, now: &Stamp) -> bool {
         self.settled && self.digest == now.digest
     }
+}
+
+/// Reads a regular file of at most [`MAX_BYTES`] into `bytes` (emptied first).
+///
+/// # Errors
+/// It is something else, larger, or cannot be read. A FIFO or device is never waited for.
+pub(super) fn read_bounded(path: &Path, bytes: &mut Vec<u8>) -> Result<(), What> {
+    bytes.clear();
+    let of = |error: io::Error| What::of(&error);
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    // Opening a device can act on it already; the flags only help where one is put there in between.
+    if !fs::metadata(path).map_err(of)?.is_file() {
+        return Err(What::NotAFile);
+    }
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(of)?;
+    let metadata = file.metadata().map_err(of)?;
+    if !metadata.is_file() {
+        return Err(What::NotAFile);
+    }
+    read_limited(file, metadata.len(), bytes)
+}
+
+fn read_limited(file: File, size: u64, bytes: &mut Vec<u8>) -> Result<(), What> {
+    let limit = MAX_BYTES;
+    if size > limit {
+        return Err(What::TooLarge { size, limit });
+    }
+    file.take(limit + 1).read_to_end(bytes).map_err(|error| What::of(&error))?;
+    let size = bytes.len() as u64;
+    if size > limit { Err(What::TooLarge { size, limit }) } else { Ok(()) }
 }

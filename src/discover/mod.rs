@@ -1,17 +1,45 @@
 //! Finding: which certificates there are, who issued them, and which server presents them where.
+//!
+//! A [`Scanner`] looks at the servers' configurations and the watched folders and gives a [`Scan`],
+//! a value. It asks no network: what it cannot find on disk (an issuer) it names, for the agent to
+//! fetch. Nothing that cannot be read removes what was known: a broken configuration, a half-written
+//! file or an unreachable folder leaves the last good model in place, with a [`Problem`] that says
+//! so. A scan of what has not changed reads no file. The watcher tells when to scan again.
+//!
+//! ```text
+//! settings ─> nginx (configuration) ─┐
+//!          └> folders ───────────────┴> survey ─> files ─> lineages ─> issuers ─> Scan
+//! ```
 
 mod files;
+mod folders;
+mod issuers;
+mod layout;
+mod lineages;
+mod links;
 mod model;
-#[allow(dead_code, reason = "the scanner that reads configurations follows")]
+mod names;
 mod nginx;
 mod problem;
+mod scan;
+mod scanner;
 mod settings;
+mod survey;
+mod work;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
 
 pub use model::{
     Address, Context, Deployment, Listener, Origin, Presented, ServerModel, ServerName, Stated,
     Transport,
 };
+pub use names::{BadNames, LineageKey, Names};
 pub use problem::{Problem, What};
+pub use scan::{Found, Lineage, NeedsIssuer, Place, Scan, Standing};
+pub use scanner::Scanner;
 pub use settings::{
     CERTIFICATE_FOLDERS, Kind, MappedPath, NGINX_CONFIG, PathMap, STAPLE_TEMPLATE, Server,
     Settings, UnknownKind, Watch,

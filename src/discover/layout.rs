@@ -1,0 +1,190 @@
+//! What the names of files say: how ACME clients and people call certificates.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// Files by these endings are looked into.
+const EXTENSIONS: [&str; 4] = ["pem", "crt", "cer", "cert"];
+
+/// The one certificate of a folder goes by one of these, the whole chain first. `{}` is the
+/// folder's name. certbot, dehydrated, acme-tiny: `fullchain.pem`, `cert.pem`; acme.sh:
+/// `fullchain.cer`, `{}.cer`; getssl: `fullchain.crt`, `{}.crt`, as caddy; Kubernetes: `tls.crt`;
+/// debops.pki: `default.crt`; hand-made: the rest.
+const LINEAGE_FILES: [&str; 16] = [
+    "fullchain.pem",
+    "fullchain.cer",
+    "fullchain.crt",
+    "tls.crt",
+    "default.crt",
+    "{}.crt",
+    "{}.cer",
+    "{}.pem",
+    "combined.pem",
+    "server.crt",
+    "server.pem",
+    "certificate.crt",
+    "certificate.pem",
+    "cert.pem",
+    "cert.crt",
+    "cert.cer",
+];
+
+/// What a file name may carry behind the name of the certificate.
+const DECORATIONS: [&str; 8] =
+    ["fullchain", "chained", "combined", "bundle", "cert", "crt", "pem", "cer"];
+
+/// Folder and file names that name no certificate.
+const MEANINGLESS: [&str; 23] = [
+    "",
+    "ca",
+    "cert",
+    "certificate",
+    "certificates",
+    "certs",
+    "combined",
+    "conf",
+    "config",
+    "default",
+    "etc",
+    "fullchain",
+    "https",
+    "keys",
+    "nginx",
+    "pki",
+    "private",
+    "public",
+    "secrets",
+    "server",
+    "snippets",
+    "ssl",
+    "tls",
+];
+
+/// How a file in a folder is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// It holds the certificate that the folder is there for; the lowest number is asked first.
+    Lineage(u8),
+    /// It may hold any certificate: its contents decide.
+    Any,
+}
+
+/// How the file `name` in the folder `folder` is taken; `None`: it is not looked into.
+pub(super) fn role(folder: &Path, name: &OsStr) -> Option<Role> {
+    let name = name.to_str()?;
+    if name.starts_with('.') || is_key(name) || is_history(name) || extension(name).is_none() {
+        return None;
+    }
+    let folder = folder.file_name().unwrap_or_default().to_string_lossy();
+    let domain = folder.strip_suffix("_ecc").unwrap_or(&folder);
+    let named = |pattern: &str| match pattern.strip_prefix("{}") {
+        Some(rest) => name.strip_suffix(rest).is_some_and(|stem| stem == domain || stem == folder),
+        None => pattern == name,
+    };
+    let place = LINEAGE_FILES.iter().position(|pattern| named(pattern));
+    Some(
+        place.map_or(Role::Any, |place| {
+            Role::Lineage(u8::try_from(place).expect("the table is short"))
+        }),
+    )
+}
+
+/// The name without its extension.
+fn extension(name: &str) -> Option<(&str, &str)> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    EXTENSIONS
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
+        .then_some((stem, extension))
+}
+
+/// A private key by its name: there is no reason to open it.
+fn is_key(name: &str) -> bool {
+    let stem = extension(name).map_or(name, |(stem, _)| stem).to_ascii_lowercase();
+    stem == "key"
+        || stem.starts_with("privkey")
+        || stem.starts_with("private")
+        || [".key", "-key", "_key"].iter().any(|end| stem.ends_with(end))
+}
+
+/// `fullchain3.pem`, `cert-1700000000.pem`: what certbot and dehydrated keep of earlier times.
+fn is_history(name: &str) -> bool {
+    let Some((stem, _)) = extension(name) else { return false };
+    let base = stem.trim_end_matches(|char: char| char.is_ascii_digit());
+    base.len() < stem.len()
+        && ["cert", "chain", "fullchain"].contains(&base.strip_suffix('-').unwrap_or(base))
+}
+
+/// What `www.fullchain.pem`, `www-cert.pem` and `www.crt` have in common: `www`.
+pub(super) fn stem(name: &OsStr) -> String {
+    let name = name.to_string_lossy();
+    let mut stem = extension(&name).map_or(&*name, |(stem, _)| stem);
+    while let Some(shorter) = undecorated(stem) {
+        stem = shorter;
+    }
+    stem.to_owned()
+}
+
+fn undecorated(stem: &str) -> Option<&str> {
+    DECORATIONS.iter().find_map(|decoration| {
+        let rest = stem.strip_suffix(decoration)?.strip_suffix(['.', '-', '_'])?;
+        (!rest.is_empty()).then_some(rest)
+    })
+}
+
+/// Whether people would know a certificate by this name.
+pub(super) fn is_telling(name: &str) -> bool {
+    !MEANINGLESS.iter().any(|word| name.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expected: Option<Role>) {
+        let path = Path::new(path);
+        let folder = path.parent().expect("it has a folder");
+        assert_eq!(role(folder, path.file_name().expect("a name")), expected, "{path:?}");
+    }
+
+    #[test]
+    fn names_of_acme_clients() {
+        check("/live/www/fullchain.pem", Some(Role::Lineage(0)));
+        check("/live/www/cert.pem", Some(Role::Lineage(13)));
+        check("/live/www/chain.pem", Some(Role::Any));
+        check("/live/www/privkey.pem", None);
+        check("/live/README", None);
+        check("/archive/www/fullchain12.pem", None);
+        check("/certs/www/cert-1700000000.pem", None);
+        check("/.acme.sh/a.org_ecc/a.org.cer", Some(Role::Lineage(6)));
+        check("/.acme.sh/a.org_ecc/a.org.key", None);
+        check("/.acme.sh/a.org_ecc/a.org.csr", None);
+        check("/.acme.sh/a.org_ecc/ca.cer", Some(Role::Any));
+        check("/lego/certificates/a.org.crt", Some(Role::Any));
+        check("/lego/certificates/a.org.issuer.crt", Some(Role::Any));
+        check("/lego/certificates/a.org.json", None);
+        check("/caddy/a.org/a.org.crt", Some(Role::Lineage(5)));
+        check("/secret/tls.crt", Some(Role::Lineage(3)));
+        check("/secret/tls.key", None);
+        check("/ssl/www-key.pem", None);
+        check("/ssl/WWW.PEM", Some(Role::Any));
+        check("/ssl/.www.pem", None);
+        check("/ssl/cert2026.example.pem", Some(Role::Any));
+    }
+
+    #[test]
+    fn stems() {
+        let table = [
+            ("www.crt", "www"),
+            ("www.fullchain.pem", "www"),
+            ("www_cert.pem", "www"),
+            ("www.chained.crt", "www"),
+            ("www.crt.pem", "www"),
+            ("cert.pem", "cert"),
+            ("www.example.org", "www.example.org"),
+        ];
+        for (name, expected) in table {
+            assert_eq!(stem(OsStr::new(name)), expected);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What one look at everything gives: a [`Scan`], a value.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::model::{Deployment, ServerModel};
+use super::names::LineageKey;
+use super::problem::Problem;
+use crate::digest::Fingerprint;
+use crate::pki::{Certificate, Issued};
+
+/// All that was found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Every leaf with its proven issuer, each once.
+    pub certificates: Vec<Found>,
+    /// Every lineage, by its name.
+    pub lineages: Vec<Lineage>,
+    /// The configured servers, in the order of the settings.
+    pub servers: Vec<ServerModel>,
+    /// The leaves without a proven issuer, each once; a self-signed one needs none.
+    pub missing_issuers: Vec<NeedsIssuer>,
+    /// What could not be read or understood.
+    pub problems: Vec<Problem>,
+    /// Files and folders to watch: a change of one of them, or directly in one of them, matters.
+    pub watch: BTreeSet<PathBuf>,
+    /// Something was on the move, and is to be looked at again in this time.
+    pub again_in: Option<Duration>,
+    pub(super) places: HashMap<Arc<Path>, Place>,
+}
+
+impl Scan {
+    /// What lies at `path`, a certificate file that a deployment presents (`Presented::file.ours`):
+    /// what its server loads at the next reload.
+    pub fn place(&self, path: &Path) -> Option<&Place> {
+        self.places.get(path)
+    }
+
+    /// The deployments of all servers, with their server's place in `servers`.
+    pub fn deployments(&self) -> impl Iterator<Item = (usize, &Deployment)> {
+        let servers = self.servers.iter().enumerate();
+        servers.flat_map(|(at, server)| server.deployments.iter().map(move |one| (at, one)))
+    }
+}
+
+/// A certificate that was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The leaf and its issuer.
+    pub issued: Issued,
+    /// The lineages that hold it, as places in [`Scan::lineages`].
+    pub lineages: Vec<usize>,
+}
+
+/// A leaf whose issuer is nowhere on disk.
+#[derive(Clone, Debug)]
+pub struct NeedsIssuer {
+    /// The leaf.
+    pub leaf: Arc<Certificate>,
+    /// Where its issuer can be fetched, as the leaf itself says: untrusted.
+    pub ca_issuers_urls: Vec<String>,
+    /// The lineages that hold it, as places in [`Scan::lineages`].
+    pub lineages: Vec<usize>,
+}
+
+/// A place that holds one certificate after another.
+#[derive(Clone, Debug)]
+pub struct Lineage {
+    /// Which it is, also over renewals and restarts.
+    pub key: LineageKey,
+    /// What people call it.
+    pub name: Arc<str>,
+    /// The file that was believed, as the watch or the server spells it.
+    pub path: Arc<Path>,
+    /// The certificate in it now.
+    pub leaf: Arc<Certificate>,
+    /// What is known of its issuer.
+    pub standing: Standing,
+    /// Where its staple is published, besides the files that servers name.
+    pub staple: Arc<Path>,
+    /// It lies in a watched folder; otherwise a server names it.
+    pub watched: bool,
+    /// Its files are gone or cannot be read now: this is what they held before.
+    pub stale: bool,
+}
+
+/// What is known of a leaf's issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It was found, and its key signed the leaf.
+    Proven(Issued),
+    /// The leaf signed itself: nobody can be asked about it.
+    SelfSigned,
+    /// It was not found; see [`Scan::missing_issuers`].
+    NeedsIssuer,
+}
+
+/// What a certificate file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The lineage that it belongs to, as a place in [`Scan::lineages`].
+    pub lineage: usize,
+    /// The leaf in the file. While a client replaces files one by one, it may differ from the
+    /// lineage's.
+    pub leaf: Fingerprint,
+}
