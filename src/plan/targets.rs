@@ -1,0 +1,347 @@
+//! The third machine: what each target should hold, and the writing of it.
+//!
+//! The table in the design, §7 Publishing, is [`Targets::desired`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::action::{About, Action};
+use super::agenda::{Item, Slot};
+use super::backoff::{self, LONGEST_WAIT};
+use super::certificates::Certificates;
+use super::desk::Desk;
+use super::event::PublishFault;
+use super::facts::{
+    Bare, CertId, Content, Delivery, OnExpired, OnRevoked, ServerId, Target, TargetId,
+};
+use super::holding::Holding;
+use super::pending::Offer;
+use crate::ocsp::Status;
+use crate::time::HOUR;
+
+/// A placeholder is told once it is this old.
+const OLD_PLACEHOLDER: Duration = HOUR;
+
+/// All targets, by number, and who claims and reads them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Targets {
+    table: BTreeMap<TargetId, Box<Entry>>,
+    claims: BTreeSet<(CertId, TargetId)>,
+    readers: BTreeSet<(ServerId, TargetId)>,
+    /// Writes under way.
+    publishing: BTreeMap<TargetId, Content>,
+    faults: BTreeMap<TargetId, Fault>,
+}
+
+/// One target.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub servers: Box<[ServerId]>,
+    pub claimants: Box<[CertId]>,
+    pub delivery: Delivery,
+    pub published: Holding,
+    /// Whose staple belongs there now.
+    pub chosen: Option<CertId>,
+    /// When what lies there was put there, or first seen, by uptime.
+    pub since: Duration,
+    /// A reload is asked for as soon as what should lie there does.
+    pub reload_wanted: bool,
+    slot: Slot,
+}
+
+/// Writes that failed.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    failures: u32,
+    until: Duration,
+}
+
+impl Entry {
+    /// No staple lies there for so long that it is told; `None`: a staple does.
+    pub(super) fn bare_since(&self) -> Option<Duration> {
+        let bare = matches!(self.published, Holding::Placeholder | Holding::Nothing);
+        bare.then_some(self.since)
+    }
+
+    /// The uptime at which its placeholder is old.
+    pub(super) fn old_at(&self) -> Option<Duration> {
+        self.bare_since().map(|since| since + OLD_PLACEHOLDER)
+    }
+}
+
+impl Targets {
+    pub(super) fn get(&self, id: TargetId) -> Option<&Entry> {
+        self.table.get(&id).map(|entry| &**entry)
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = TargetId> {
+        self.table.keys().copied()
+    }
+
+    /// The targets that a certificate claims.
+    pub(super) fn of_cert(&self, id: CertId) -> impl Iterator<Item = TargetId> {
+        self.claims.range((id, TargetId(0))..=(id, TargetId(u32::MAX))).map(|(_, target)| *target)
+    }
+
+    /// The targets that a server reads.
+    pub(super) fn of_server(&self, id: ServerId) -> impl Iterator<Item = TargetId> {
+        self.readers.range((id, TargetId(0))..=(id, TargetId(u32::MAX))).map(|(_, target)| *target)
+    }
+
+    /// The largest early stop among the targets of a certificate.
+    pub(super) fn stops_early(&self, id: CertId) -> Duration {
+        let entries = self.of_cert(id).filter_map(|target| self.get(target));
+        entries.map(|entry| entry.delivery.stops_early).max().unwrap_or_default()
+    }
+
+    pub(super) fn is_publishing(&self, id: TargetId) -> bool {
+        self.publishing.contains_key(&id)
+    }
+
+    /// How many writes are under way.
+    pub(super) fn publishing(&self) -> impl Iterator<Item = TargetId> {
+        self.publishing.keys().copied()
+    }
+
+    /// Failed writes in a row.
+    pub(super) fn failures(&self, id: TargetId) -> u32 {
+        self.faults.get(&id).map_or(0, |fault| fault.failures)
+    }
+
+    /// A target is named, or what is known of it changed.
+    pub(super) fn placed(&mut self, id: TargetId, target: &Target, desk: &mut Desk) {
+        let before = self.table.remove(&id);
+        if let Some(before) = &before {
+            self.forget_relations(id, before);
+        }
+        let published = Holding::new(target.published, target.published_facts);
+        let mut entry = before.unwrap_or_else(|| {
+            Box::new(Entry {
+                servers: Box::default(),
+                claimants: Box::default(),
+                delivery: target.delivery,
+                published,
+                chosen: None,
+                since: desk.now.uptime,
+                reload_wanted: false,
+                slot: Slot::default(),
+            })
+        });
+        entry.servers = target.servers.as_slice().into();
+        entry.claimants = target.claimants.as_slice().into();
+        entry.delivery = target.delivery;
+        // A write under way tells soon what lies there; the agent may have read before it.
+        let changed = entry.published.content() != published.content();
+        if changed && !self.publishing.contains_key(&id) {
+            entry.published = published;
+            entry.since = desk.now.uptime;
+        }
+        self.claims.extend(entry.claimants.iter().map(|cert| (*cert, id)));
+        self.readers.extend(entry.servers.iter().map(|server| (*server, id)));
+        self.table.insert(id, entry);
+        desk.targets.insert(id);
+        desk.served.insert(id);
+    }
+
+    fn forget_relations(&mut self, id: TargetId, entry: &Entry) {
+        for cert in &entry.claimants {
+            self.claims.remove(&(*cert, id));
+        }
+        for server in &entry.servers {
+            self.readers.remove(&(*server, id));
+        }
+    }
+
+    /// A target is no longer named.
+    pub(super) fn unplaced(&mut self, id: TargetId, desk: &mut Desk) -> Option<Box<Entry>> {
+        let mut entry = self.table.remove(&id)?;
+        self.forget_relations(id, &entry);
+        desk.agenda.clear(Item::Target(id), &mut entry.slot);
+        self.publishing.remove(&id);
+        self.faults.remove(&id);
+        desk.tell(About::PublishFailed(id), false);
+        Some(entry)
+    }
+
+    /// What is published and not loaded goes at once, when what should lie there does.
+    pub(super) fn reload_wanted(&mut self, id: TargetId) {
+        if let Some(entry) = self.table.get_mut(&id) {
+            entry.reload_wanted = true;
+        }
+    }
+
+    /// A write ended. What lies there is believed even if nobody asked for it.
+    pub(super) fn published(
+        &mut self,
+        id: TargetId,
+        outcome: Result<Content, PublishFault>,
+        certificates: &Certificates,
+        desk: &mut Desk,
+    ) {
+        let asked = self.publishing.remove(&id);
+        let Some(entry) = self.table.get_mut(&id) else { return };
+        desk.targets.insert(id);
+        desk.served.insert(id);
+        if let Ok(content) = outcome
+            && content != entry.published.content()
+        {
+            let facts = match content {
+                Content::Staple(cert, _) => certificates.held(cert).copied(),
+                _ => None,
+            };
+            entry.published = Holding::new(content, facts);
+            entry.since = desk.now.uptime;
+        }
+        if outcome.is_ok() && outcome.ok() == asked {
+            self.faults.remove(&id);
+            desk.tell(About::PublishFailed(id), false);
+        } else if asked.is_some() {
+            let failures = self.failures(id).saturating_add(1);
+            let draw = backoff::draw(desk.policy.seed, u64::from(id.0), u64::from(failures));
+            let until = desk.now.uptime + backoff::wait(failures, LONGEST_WAIT, draw);
+            self.faults.insert(id, Fault { failures, until });
+            desk.tell(About::PublishFailed(id), outcome.is_err());
+        }
+    }
+
+    /// Works out what a target should hold and has it written if something else lies there.
+    pub(super) fn evaluate(&mut self, id: TargetId, certificates: &Certificates, desk: &mut Desk) {
+        let Some(entry) = self.table.get_mut(&id) else { return };
+        let (chosen, content) = Self::desired(entry, certificates, desk);
+        entry.chosen = chosen;
+        let busy = self.publishing.contains_key(&id);
+        let retry = self.faults.get(&id).map_or(Duration::ZERO, |fault| fault.until);
+        let wrong = content != entry.published.content();
+        if wrong && !busy && retry <= desk.now.uptime {
+            self.publishing.insert(id, content);
+            desk.act(Action::Publish { target: id, content });
+        }
+        let mut to = Slot::default();
+        if retry > desk.now.uptime {
+            to.uptime = retry;
+        }
+        if let Some(old_at) = entry.old_at()
+            && old_at > desk.now.uptime
+        {
+            to.uptime = to.uptime.min(old_at);
+        }
+        desk.schedule(Item::Target(id), &mut entry.slot, to);
+    }
+
+    /// What a target has for its servers.
+    pub(super) fn offer(&self, id: TargetId, certificates: &Certificates) -> Option<Offer<'_>> {
+        let entry = self.table.get(&id)?;
+        let chosen = entry.chosen.and_then(|cert| certificates.get(cert));
+        Some(Offer {
+            published: &entry.published,
+            claimants: &entry.claimants,
+            chosen: entry.chosen,
+            must_staple: chosen.is_some_and(|cert| cert.must_staple),
+            hopeless: chosen.is_none_or(|cert| cert.responders.is_empty()),
+            delivery: entry.delivery,
+            since: entry.since,
+        })
+    }
+
+    /// Whether a reload was asked for; asks only once, and not before what should lie there does.
+    pub(super) fn take_reload_wanted(&mut self, id: TargetId) -> bool {
+        let ready = !self.publishing.contains_key(&id);
+        let entry = self.table.get_mut(&id).filter(|_| ready);
+        entry.is_some_and(|entry| std::mem::take(&mut entry.reload_wanted))
+    }
+
+    /// Its instant has come: look again, and at its claimants.
+    pub(super) fn due(&mut self, id: TargetId, desk: &mut Desk) {
+        desk.targets.insert(id);
+        desk.served.insert(id);
+    }
+
+    /// Whose staple a target should hold, and what it should hold now.
+    fn desired(
+        entry: &Entry,
+        certificates: &Certificates,
+        desk: &Desk,
+    ) -> (Option<CertId>, Content) {
+        let as_it_is = entry.published.content();
+        let bare = match (entry.delivery.bare, as_it_is) {
+            (Bare::Placeholder, _) if desk.policy.placeholder => Content::Placeholder,
+            (Bare::Nothing, _) => Content::Nothing,
+            (Bare::Placeholder | Bare::KeepOld, _) => as_it_is,
+        };
+        let Some(chosen) = Self::choose(entry, certificates, desk) else {
+            // Nobody is known to claim it: what others put there is not ours to judge.
+            let ours = entry.published.cert().is_some() || as_it_is == Content::Nothing;
+            return (None, if ours { bare } else { as_it_is });
+        };
+        (Some(chosen), Self::content(entry, chosen, bare, certificates, desk))
+    }
+
+    /// Among several claimants: whose valid staple lies there already; else Must-Staple first, then
+    /// the default server's, then the first, of those who have one to give or are about to.
+    fn choose(entry: &Entry, certificates: &Certificates, desk: &Desk) -> Option<CertId> {
+        let claimants = &entry.claimants;
+        if claimants.len() <= 1 {
+            return claimants.first().copied();
+        }
+        let now = desk.now.wall;
+        let lies_there = entry.published.cert().filter(|cert| claimants.contains(cert));
+        if lies_there.is_some() && entry.published.in_date(now) {
+            return lies_there;
+        }
+        let known = |must: bool| {
+            let entries = claimants.iter().filter_map(|id| Some((*id, certificates.get(*id)?)));
+            entries.filter(move |(_, cert)| cert.must_staple == must)
+        };
+        let mut in_order = known(true).chain(known(false));
+        let has_one = in_order
+            .find(|(_, cert)| cert.is_new() || cert.held.is_some_and(|held| held.expires > now));
+        let first = || known(true).chain(known(false)).next();
+        has_one.or_else(first).map(|(id, _)| id).or_else(|| claimants.first().copied())
+    }
+
+    /// What `chosen` puts there.
+    fn content(
+        entry: &Entry,
+        chosen: CertId,
+        bare: Content,
+        certificates: &Certificates,
+        desk: &Desk,
+    ) -> Content {
+        let (now, policy) = (desk.now.wall, &desk.policy);
+        let as_it_is = entry.published.content();
+        let Some(certificate) = certificates.get(chosen) else { return as_it_is };
+        let own = entry.published.cert() == Some(chosen);
+        let kept_when_expired = match policy.on_expired {
+            OnExpired::Auto => certificate.must_staple,
+            OnExpired::Keep => true,
+            OnExpired::Withdraw => false,
+        };
+        let or_bare = |keep: bool| if own && keep { as_it_is } else { bare };
+        let expired = or_bare(kept_when_expired || desk.suspect);
+        let in_date = own && entry.published.in_date(now);
+        let Some(held) = certificate.held else {
+            return if in_date { as_it_is } else { expired };
+        };
+        if own
+            && in_date
+            && entry.published.facts().is_some_and(|facts| facts.this_update > held.this_update)
+        {
+            // The store lost what it had; nothing goes backwards.
+            return as_it_is;
+        }
+        let staple = Content::Staple(chosen, held.digest);
+        let last_good = || match in_date && !entry.published.revoked() {
+            true => as_it_is,
+            false if entry.published.revoked() => or_bare(false),
+            false => expired,
+        };
+        match (held.status, policy.on_revoked) {
+            (Status::Revoked, OnRevoked::Withdraw) => or_bare(false),
+            (Status::Revoked, OnRevoked::KeepLastGood) => last_good(),
+            (Status::Revoked, OnRevoked::Publish) if !entry.delivery.takes_revoked => last_good(),
+            _ if held.expires > now => staple,
+            _ if desk.suspect && own => as_it_is,
+            _ => expired,
+        }
+    }
+}
