@@ -117,6 +117,15 @@ pub enum DecodeError {
         /// The limit.
         limit: usize,
     },
+    /// Not a single byte.
+    #[error("is empty")]
+    Empty,
+    /// A web page: a proxy, a portal or a server that is no responder.
+    #[error("is a web page; does something stand between us and the responder?")]
+    WebPage,
+    /// It does not begin as DER does.
+    #[error("is not DER: it begins with {0}")]
+    NotDer(String),
     /// It ends before it should.
     #[error("is cut short: {needed} bytes were announced, {found} are there")]
     Truncated {
@@ -126,9 +135,9 @@ pub enum DecodeError {
         found: u64,
     },
     /// Something follows it, or follows one of its parts.
-    #[error("has {0} bytes behind its end")]
+    #[error("has bytes behind its end, or behind that of one of its parts ({0} too many)")]
     TrailingBytes(u64),
-    /// BER where DER is demanded: an indefinite or needlessly long length.
+    /// BER where DER is demanded, such as an indefinite length.
     #[error("is BER, not DER: {0}")]
     Ber(&'static str),
     /// Not ASN.1, or not the ASN.1 of RFC 6960.
@@ -166,6 +175,7 @@ impl Response {
         if der.len() > MAX_BYTES {
             return Err(DecodeError::TooLong { found: der.len(), limit: MAX_BYTES });
         }
+        look_like_der(der)?;
         let outer = OcspResponse::from_der(der)?;
         let status = ResponseStatus::of(&outer)?;
         let content = match (status, outer.body) {
@@ -219,6 +229,20 @@ impl Response {
 
     pub(super) fn into_der(self) -> Arc<[u8]> {
         self.der
+    }
+}
+
+/// Turns away what is not even meant to be DER, with better words than a parser has.
+fn look_like_der(bytes: &[u8]) -> Result<(), DecodeError> {
+    match bytes.trim_ascii_start() {
+        [] => Err(DecodeError::Empty),
+        [b'<', ..] => Err(DecodeError::WebPage),
+        _ if bytes.first() == Some(&0x30) => Ok(()),
+        _ => {
+            let first: Vec<String> =
+                bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            Err(DecodeError::NotDer(first.join(" ")))
+        }
     }
 }
 
@@ -391,7 +415,13 @@ impl From<der::Error> for DecodeError {
                 DecodeError::TrailingBytes(u32::from(remaining).into())
             }
             ErrorKind::IndefiniteLength => DecodeError::Ber("a length is indefinite"),
-            ErrorKind::Overlength => DecodeError::Ber("a length is longer than needed"),
+            // `der` gives the tag whose length it is; no field of ours fails so otherwise.
+            ErrorKind::Overlength | ErrorKind::Length { .. } => {
+                DecodeError::Ber("a length is longer than needed")
+            }
+            ErrorKind::Noncanonical { .. } => {
+                DecodeError::Ber("a value is written in another way than the one DER allows")
+            }
             _ => DecodeError::Malformed(error.to_string()),
         }
     }

@@ -299,17 +299,16 @@ fn current<'a>(
     rules: &Rules,
     now: UnixTime,
 ) -> Result<(&'a Answer, UnixTime), Rejection> {
-    let max_skew = rules.max_skew;
-    if basic.produced_at > now + max_skew {
-        let produced_at = basic.produced_at;
-        return Err(Rejection::ProducedInFuture { produced_at, now, max_skew });
-    }
     let mut first: Option<(&Answer, UnixTime)> = None;
     for answer in answers {
         let end = end_of(answer, rules, now)?;
         if first.is_none_or(|(_, earliest)| end < earliest) {
             first = Some((answer, end));
         }
+    }
+    let (produced_at, max_skew) = (basic.produced_at, rules.max_skew);
+    if produced_at > now + max_skew {
+        return Err(Rejection::ProducedInFuture { produced_at, now, max_skew });
     }
     Ok(first.expect("answers_about gives at least one"))
 }

@@ -2,21 +2,15 @@
 
 use std::fs;
 use std::process::Command;
-use std::sync::Arc;
 
 use staplekeeper::ocsp::{self, CertIdHash, Response, Rules};
-use staplekeeper::pki::{Certificate, Issued, read_certificates};
+use staplekeeper::pki::read_certificates;
 use staplekeeper::time::UnixTime;
 
+use super::world::issued;
 use crate::support::ca::{self, Draft, Forge, Identity, Key, Kind, Question};
 
 const NOW: &str = "2026-03-01T12:00:00Z";
-
-/// A leaf and its issuer as the crate sees them.
-pub(super) fn issued(leaf: &Identity) -> Issued {
-    let read = |der: &[u8]| Arc::new(Certificate::from_der(der).expect("a certificate"));
-    Issued::prove(read(&leaf.der), read(&leaf.issuer().der)).expect("the issuer signed the leaf")
-}
 
 #[test]
 fn certificates_of_every_kind_are_what_openssl_and_we_take() {
