@@ -13,4 +13,5 @@ pub mod pki;
 pub mod plan;
 pub mod reload;
 pub mod serve;
+pub mod store;
 pub mod time;

@@ -6,6 +6,7 @@ mod files;
 mod probe;
 mod reload;
 mod responders;
+mod store;
 mod support;
 mod tidy;
 mod verify;

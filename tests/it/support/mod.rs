@@ -7,3 +7,4 @@ pub mod nginx;
 pub mod port;
 pub mod program;
 pub mod responder;
+pub mod staples;
