@@ -4,7 +4,7 @@
 //! a value. It asks no network: what it cannot find on disk (an issuer) it names, for the agent to
 //! fetch. Nothing that cannot be read removes what was known: a broken configuration, a half-written
 //! file or an unreachable folder leaves the last good model in place, with a [`Problem`] that says
-//! so. A scan of what has not changed reads no file. The watcher tells when to scan again.
+//! so. A scan of what has not changed reads no file. [`Watcher`] tells when to scan again.
 //!
 //! ```text
 //! settings ─> nginx (configuration) ─┐
@@ -25,6 +25,7 @@ mod scan;
 mod scanner;
 mod settings;
 mod survey;
+mod watch;
 mod work;
 
 #[cfg(test)]
@@ -44,3 +45,4 @@ pub use settings::{
     CERTIFICATE_FOLDERS, Kind, MappedPath, NGINX_CONFIG, PathMap, STAPLE_TEMPLATE, Server,
     Settings, UnknownKind, Watch,
 };
+pub use watch::{Changed, Pace, WatchError, Watcher};
