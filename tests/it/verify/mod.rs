@@ -5,6 +5,7 @@
 
 mod faults;
 mod openssl;
+mod signers;
 mod sound;
 mod toy_ca;
 mod world;
