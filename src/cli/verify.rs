@@ -15,7 +15,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::ocsp::{self, MissingNextUpdate, Response, Rules, Staple, Status};
-use crate::pki::{self, Certificate, Issued, NotIssued};
+use crate::pki::{self, Certificate, Issued, NotIssued, ReadError};
 use crate::time::{DAY, UnixTime, parse_duration};
 
 /// Judge an OCSP response about a certificate
@@ -63,15 +63,9 @@ enum Format {
 /// Judges and prints; the exit status is the verdict.
 ///
 /// # Errors
-/// Only if standard output cannot be written.
+/// A file that cannot be read, a certificate file that holds none.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let report = match Files::read(&args) {
-        Ok(files) => judge(&files, &args),
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error:#}")?;
-            return Ok(ExitCode::from(2));
-        }
-    };
+    let report = judge(&Files::read(&args)?, &args);
     if let Verdict::Refused = report.verdict {
         let reason = report.reason.as_deref().unwrap_or_default();
         writeln!(io::stderr(), "refused: {reason}")?;
@@ -135,6 +129,8 @@ fn judge(files: &Files, args: &Args) -> Report {
     };
     let der = match pki::pem::read_one(&files.response, "OCSP RESPONSE") {
         Ok(der) => der,
+        // The decoder has better words for web pages and empty files.
+        Err(ReadError::NeitherPemNorDer) => files.response.clone(),
         Err(error) => return Report::refused(None, &files.leaf, format!("the response {error}")),
     };
     let response = match Response::decode(&der) {

@@ -1,12 +1,15 @@
 //! RFC 6960's ASN.1 on `der`, borrowed from the bytes that came.
 //!
 //! `der` reads DER and nothing else: indefinite and needlessly long lengths, constructed strings and
-//! trailing bytes are errors. Three fields are `AnyRef` on purpose, where real responders are odd
-//! and no harm is done: serial numbers (too long, needless zeros), the response status (so that an
-//! unknown one can be named) and hash parameters (absent or NULL).
+//! trailing bytes are errors. Two fields are `AnyRef` on purpose, where real responders are odd and
+//! no harm is done: serial numbers (too long, needless zeros) and hash parameters (absent or NULL).
+//! The response status is read as it comes, so that an unknown one can be named.
 
 use der::asn1::{AnyRef, GeneralizedTime, Null, ObjectIdentifier, OctetStringRef};
-use der::{Choice, Reader, Sequence, SliceReader, Tag, TagNumber, Tagged};
+use der::{
+    Choice, DecodeValue, EncodeValue, FixedTag, Header, Length, Reader, Sequence, SliceReader, Tag,
+    TagNumber, Tagged, Writer,
+};
 
 /// `id-pkix-ocsp-basic`, the only type of response there is.
 pub(super) const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
@@ -16,9 +19,34 @@ pub(super) const NONCE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1
 /// RFC 6960 §4.2.1 OCSPResponse.
 #[derive(Sequence)]
 pub(super) struct OcspResponse<'a> {
-    pub(super) status: AnyRef<'a>,
+    pub(super) status: Enumerated<'a>,
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
     pub(super) body: Option<ResponseBytes<'a>>,
+}
+
+/// The contents of any ENUMERATED.
+pub(super) struct Enumerated<'a>(pub(super) &'a [u8]);
+
+impl FixedTag for Enumerated<'_> {
+    const TAG: Tag = Tag::Enumerated;
+}
+
+impl<'a> DecodeValue<'a> for Enumerated<'a> {
+    type Error = der::Error;
+
+    fn decode_value<R: Reader<'a>>(reader: &mut R, header: Header) -> der::Result<Self> {
+        reader.read_slice(header.length()).map(Enumerated)
+    }
+}
+
+impl EncodeValue for Enumerated<'_> {
+    fn value_len(&self) -> der::Result<Length> {
+        self.0.len().try_into()
+    }
+
+    fn encode_value(&self, writer: &mut impl Writer) -> der::Result<()> {
+        writer.write(self.0)
+    }
 }
 
 /// ResponseBytes.

@@ -339,10 +339,7 @@ fn place_in(whole: &[u8], part: &[u8]) -> Range<usize> {
 
 impl ResponseStatus {
     fn of(response: &OcspResponse<'_>) -> Result<Self, DecodeError> {
-        if response.status.tag() != Tag::Enumerated {
-            return Err(DecodeError::Malformed("its status is no ENUMERATED".to_owned()));
-        }
-        match response.status.value() {
+        match response.status.0 {
             [0] => Ok(ResponseStatus::Successful),
             [1] => Ok(ResponseStatus::MalformedRequest),
             [2] => Ok(ResponseStatus::InternalError),

@@ -137,7 +137,7 @@ fn refusals_of_the_responder() {
         fault(
             "a status that is an INTEGER",
             |_| der::sequence(&[&der::integer(&[0])]),
-            "is not an OCSP response: its status is no ENUMERATED",
+            "is not an OCSP response: unexpected ASN.1 DER tag: expected ENUMERATED, got INTEGER",
             Refuses,
         ),
         fault(

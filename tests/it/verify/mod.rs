@@ -3,6 +3,7 @@
 //! [`faults`] is what must be refused, [`sound`] what must be accepted although it is odd, and
 //! [`signers`] the kinds of CAs and signers, with `openssl ocsp` as the responder.
 
+mod command;
 mod faults;
 mod openssl;
 mod signers;
