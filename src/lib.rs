@@ -11,6 +11,7 @@ pub mod files;
 pub mod ocsp;
 pub mod pki;
 pub mod plan;
+pub mod publish;
 pub mod reload;
 pub mod serve;
 pub mod store;

@@ -13,6 +13,7 @@ mod write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use clean::{clean, remove};
 pub use read::read;
@@ -102,7 +103,10 @@ impl Step {
 
 /// Where `path` leads once its own links are followed (those of its folders are the kernel's), and
 /// what lies there; the end of a dangling link is a place too.
-fn follow(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
+///
+/// # Errors
+/// Links that lead in a circle, and what the system refuses.
+pub fn follow(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
     let mut place = path.to_owned();
     for _ in 0..MAX_LINKS {
         match fs::symlink_metadata(&place) {
@@ -118,8 +122,15 @@ fn follow(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
     Err(nix::errno::Errno::ELOOP.into())
 }
 
+/// A name for a file that is not finished, in a folder where [`clean`] will find it after a crash.
+pub fn temporary_name() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{PREFIX}{}-n{count}{SUFFIX}", std::process::id()).into()
+}
+
 /// The folder that holds `path`.
-fn folder_of(path: &Path) -> &Path {
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

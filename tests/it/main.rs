@@ -4,6 +4,7 @@ mod confirm;
 mod fetch;
 mod files;
 mod probe;
+mod publish;
 mod reload;
 mod responders;
 mod store;

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::unistd::geteuid;
 use staplekeeper::digest::Digest;
 use staplekeeper::files::{self, Entry};
 use staplekeeper::store::{Answer, Attempt, Record, Settings, Store};
 
+use crate::support::disk::SmallDisk;
 use crate::support::staples::{leaves, staple};
 
 fn open(folder: &Path) -> Store {
@@ -64,31 +63,10 @@ fn a_damaged_history_is_no_evidence() {
     assert!(error.to_string().contains("is damaged: its bytes have the digest"), "{error}");
 }
 
-/// A file system of its own, of 1 MiB.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
-        let folder = tempfile::tempdir().expect("a temp folder");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path());
-        let mounted = geteuid().is_root() && mount.status().is_ok_and(|status| status.success());
-        mounted.then_some(SmallDisk(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_takes_nothing_and_breaks_nothing() {
-    let Some(disk) = SmallDisk::mount() else {
-        return eprintln!("skipped: only root can mount a small disk");
-    };
-    let folder = disk.0.path();
+    let Some(disk) = SmallDisk::mount() else { return };
+    let folder = disk.path();
     let store = open(folder);
     let leaves = leaves(12);
     let old: Vec<_> = leaves.iter().map(|leaf| staple(leaf, 3600)).collect();
@@ -101,7 +79,7 @@ fn a_full_disk_takes_nothing_and_breaks_nothing() {
         wait: Duration::from_secs(60),
     });
     store.remember(std::slice::from_ref(&attempt), uptime).expect("room is left");
-    let _ = fs::write(folder.join("ballast"), vec![0; 2 << 20]);
+    disk.fill();
 
     let new: Vec<_> = leaves.iter().map(|leaf| staple(leaf, 0)).collect();
     for outcome in store.keep(&new) {
@@ -122,7 +100,7 @@ fn a_full_disk_takes_nothing_and_breaks_nothing() {
         assert_eq!(loaded.as_deref(), Some(staple.der()), "the last good one stays");
     }
     assert_eq!(store.dir().remembered(uptime).expect("readable").attempts.len(), 1);
-    fs::remove_file(folder.join("ballast")).expect("ours");
+    disk.relieve();
     assert!(store.keep(&new).iter().all(Result::is_ok));
     store.remember(&[Record::Settled(new[0].certificate())], uptime).expect("room again");
     assert_eq!(store.dir().remembered(uptime).expect("readable").attempts.len(), 0);

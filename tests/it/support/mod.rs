@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, dead_code, reason = "helpers are written for tests yet to come")]
 
 pub mod ca;
+pub mod disk;
 pub mod nginx;
 pub mod port;
 pub mod program;

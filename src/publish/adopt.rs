@@ -1,0 +1,277 @@
+//! Makes targets in root's folders links into the folder of staples, so that the agent need not be root.
+//!
+//! [`plan`] looks and says what is to be done, step by step; [`carry_out`], as root, does it. A server that
+//! starts in between never meets a missing file: the link comes when there is something behind it.
+//!
+//! Root follows nobody else's hand: a folder counts only if root alone can change it, and every folder
+//! above it. What is put into the folder of staples, which belongs to the agent's user, goes through
+//! an open folder and over no link.
+
+mod act;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, User, getgrouplist};
+
+pub use act::{ActError, carry_out};
+
+use super::{MAX_BYTES, TRY_LATER};
+use crate::files;
+use crate::ocsp::Response;
+
+/// A target that the agent is to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The path that the server's configuration names.
+    pub path: PathBuf,
+    /// The name of its lineage: its staple is `staples/<name>.der`.
+    pub name: String,
+    /// `tryLater` may stand there until a staple comes (nginx).
+    pub placeholder: bool,
+}
+
+/// One thing to do, or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdoptStep {
+    /// Nothing is to be done about this target.
+    Leave {
+        /// The target.
+        path: PathBuf,
+        /// Why not.
+        why: Reason,
+    },
+    /// This target stays as it is, and the agent cannot write it.
+    Refuse {
+        /// The target.
+        path: PathBuf,
+        /// Why.
+        why: Refusal,
+    },
+    /// Make a folder of root's for a target.
+    MakeFolder(PathBuf),
+    /// Put something into the folder of staples.
+    Fill {
+        /// The file there.
+        staple: PathBuf,
+        /// What.
+        with: Filling,
+    },
+    /// Make the target a link, in place of what is there.
+    Link {
+        /// The target.
+        path: PathBuf,
+        /// The file in the folder of staples.
+        staple: PathBuf,
+    },
+}
+
+/// Why there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It leads into the folder of staples already.
+    Leads,
+    /// The agent's user may write there.
+    Writable,
+}
+
+/// What is put into the folder of staples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filling {
+    /// `tryLater`.
+    Placeholder,
+    /// The response that lies in the target: decodable, not verified.
+    From {
+        /// The target.
+        path: PathBuf,
+        /// Its content.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Why a target cannot be adopted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Root would follow somebody else's hand.
+    #[error("{} belongs to uid {uid}, who could put something else there", folder.display())]
+    OtherOwner {
+        /// The target's folder, or one above it.
+        folder: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// Likewise.
+    #[error("{} can be written to by others (mode {mode:04o})", folder.display())]
+    OthersWrite {
+        /// The target's folder, or one above it.
+        folder: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Something that is neither a file nor a link lies there.
+    #[error("something else than a file lies there")]
+    NotAFile,
+    /// A path that starts nowhere, or a name that is no name.
+    #[error("{0:?} is no absolute path, or its name is unfit for a file")]
+    Unfit(String),
+    /// It cannot be looked at.
+    #[error("cannot look at it: {0}")]
+    Unseen(String),
+}
+
+/// Says what is to be done so that the owner of the folder `staples` can write every target. Nothing is
+/// changed. Steps that need each other stand in order; a target that needs nothing has a
+/// [`AdoptStep::Leave`].
+///
+/// # Errors
+/// The folder of staples is missing.
+pub fn plan(wanted: &[Wanted], staples: &Path) -> io::Result<Vec<AdoptStep>> {
+    let staples = staples.canonicalize()?;
+    let user = Account::of(&fs::metadata(&staples)?);
+    let (mut steps, mut made) = (Vec::new(), HashSet::new());
+    for target in wanted {
+        let more = steps_for(target, &staples, &user)
+            .unwrap_or_else(|why| vec![AdoptStep::Refuse { path: target.path.clone(), why }]);
+        // Two targets may share a folder that is missing, or the staple.
+        steps.extend(more.into_iter().filter(|step| match step {
+            AdoptStep::MakeFolder(path) | AdoptStep::Fill { staple: path, .. } => {
+                made.insert(path.clone())
+            }
+            _ => true,
+        }));
+    }
+    Ok(steps)
+}
+
+fn steps_for(target: &Wanted, staples: &Path, user: &Account) -> Result<Vec<AdoptStep>, Refusal> {
+    let Wanted { path, name, placeholder } = target;
+    let unfit = name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']);
+    let (Some(folder), Some(_), false) = (path.parent(), path.file_name(), unfit) else {
+        return Err(Refusal::Unfit(format!("{} ({name})", path.display())));
+    };
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(Refusal::Unfit(path.display().to_string()));
+    }
+    let unseen = |error: io::Error| Refusal::Unseen(error.to_string());
+    let mut steps = Vec::new();
+    let (end, found) = files::follow(path).map_err(unseen)?;
+    if found.as_ref().is_some_and(|found| !found.is_file()) {
+        return Err(Refusal::NotAFile);
+    }
+    let lies_in = files::folder_of(&end).canonicalize().ok();
+    if lies_in.as_deref() == Some(staples) {
+        let staple = staples.join(end.file_name().unwrap_or_default());
+        let missing = found.is_none() && *placeholder;
+        steps.extend(missing.then_some(AdoptStep::Fill { staple, with: Filling::Placeholder }));
+        steps.push(AdoptStep::Leave { path: path.clone(), why: Reason::Leads });
+        return Ok(steps);
+    }
+    let there = lies_in.and_then(|folder| fs::metadata(folder).ok());
+    if there.is_some_and(|there| user.may_write(&there)) {
+        return Ok(vec![AdoptStep::Leave { path: path.clone(), why: Reason::Writable }]);
+    }
+    steps.extend(folders_to_make(folder).into_iter().rev().map(AdoptStep::MakeFolder));
+    roots_alone(folder)?;
+    let staple = staples.join(format!("{name}.der"));
+    let with = filling(&end, &staple, *placeholder);
+    steps.extend(with.map(|with| AdoptStep::Fill { staple: staple.clone(), with }));
+    steps.push(AdoptStep::Link { path: path.clone(), staple });
+    Ok(steps)
+}
+
+/// The folders that are missing on the way to `folder`, the innermost first.
+fn folders_to_make(folder: &Path) -> Vec<PathBuf> {
+    folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect()
+}
+
+/// Whether root alone can change what lies at `folder`; where it is missing, at what there is of it.
+fn roots_alone(folder: &Path) -> Result<(), Refusal> {
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let unseen = |error: io::Error| Refusal::Unseen(error.to_string());
+    let there = there.canonicalize().map_err(unseen)?;
+    there.ancestors().try_for_each(|folder| {
+        let found = fs::metadata(folder).map_err(unseen)?;
+        judge(folder, &found)
+    })
+}
+
+/// Root's own, and written to by root alone; a sticky folder lets nobody touch root's entries.
+fn judge(folder: &Path, found: &Metadata) -> Result<(), Refusal> {
+    let (uid, mode, folder) = (found.uid(), found.mode() & 0o7777, folder.to_owned());
+    let groups = if found.gid() == 0 { 0 } else { 0o020 };
+    match (uid, mode & 0o1000 == 0 && mode & (0o002 | groups) != 0) {
+        (0, false) => Ok(()),
+        (0, true) => Err(Refusal::OthersWrite { folder, mode }),
+        _ => Err(Refusal::OtherOwner { folder, uid }),
+    }
+}
+
+/// What is to be put behind the link first; nothing if there is something already.
+fn filling(target: &Path, staple: &Path, placeholder: bool) -> Option<Filling> {
+    let staple = files::read(staple, MAX_BYTES).ok().flatten();
+    let old = files::read(target, MAX_BYTES).ok().flatten();
+    let old = old.filter(|bytes| *bytes != TRY_LATER && Response::decode(bytes).is_ok());
+    let moved = old.map(|bytes| Filling::From { path: target.to_owned(), bytes });
+    match staple {
+        None => moved.or(placeholder.then_some(Filling::Placeholder)),
+        Some(bytes) if bytes == TRY_LATER => moved,
+        Some(_) => None,
+    }
+}
+
+/// A user and the groups he is in.
+struct Account {
+    uid: u32,
+    groups: Vec<u32>,
+}
+
+impl Account {
+    /// The owner of what was found.
+    fn of(found: &Metadata) -> Self {
+        let (uid, gid) = (found.uid(), found.gid());
+        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+        let name = user.as_ref().and_then(|user| std::ffi::CString::new(&*user.name).ok());
+        let groups = name.zip(user).and_then(|(name, user)| getgrouplist(&name, user.gid).ok());
+        let groups = groups.unwrap_or_else(|| vec![Gid::from_raw(gid)]);
+        Account { uid, groups: groups.into_iter().map(Gid::as_raw).collect() }
+    }
+
+    /// Whether he may make entries in the folder that was found, going by its mode.
+    fn may_write(&self, found: &Metadata) -> bool {
+        let wanted = match () {
+            () if self.uid == 0 => return true,
+            () if found.uid() == self.uid => 0o300,
+            () if self.groups.contains(&found.gid()) => 0o030,
+            () => 0o003,
+        };
+        found.mode() & wanted == wanted
+    }
+}
+
+impl fmt::Display for AdoptStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdoptStep::Leave { path, why: Reason::Leads } => {
+                write!(f, "leave {}: it leads into the folder of staples", path.display())
+            }
+            AdoptStep::Leave { path, why: Reason::Writable } => {
+                write!(f, "leave {}: the agent may write there", path.display())
+            }
+            AdoptStep::Refuse { path, why } => write!(f, "refuse {}: {why}", path.display()),
+            AdoptStep::MakeFolder(folder) => write!(f, "make the folder {}", folder.display()),
+            AdoptStep::Fill { staple, with: Filling::Placeholder } => {
+                write!(f, "put a placeholder into {}", staple.display())
+            }
+            AdoptStep::Fill { staple, with: Filling::From { path, .. } } => {
+                write!(f, "copy {} to {}", path.display(), staple.display())
+            }
+            AdoptStep::Link { path, staple } => {
+                write!(f, "make {} a link to {}", path.display(), staple.display())
+            }
+        }
+    }
+}
