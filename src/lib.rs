@@ -1,5 +1,6 @@
 //! staplekeeper keeps every OCSP staple of a web server fresh, verified and served.
 
+pub mod agent;
 pub mod cli;
 pub mod clock;
 pub mod config;

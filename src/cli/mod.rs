@@ -3,9 +3,14 @@
 //! Human words go to standard error, data to standard output. Exit statuses are each command's own;
 //! 2 is always "used or configured wrongly".
 
+mod client;
 mod completions;
 mod config;
+mod logging;
 pub mod probe;
+mod refresh;
+mod run;
+mod status;
 pub mod verify;
 
 use std::path::PathBuf;
@@ -13,6 +18,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Parser, Subcommand};
+
+use crate::config as settings;
 
 /// Keeps every OCSP staple of a web server fresh, verified and served.
 #[derive(Debug, Parser)]
@@ -22,6 +29,14 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE", env = "STAPLEKEEPER_CONFIG")]
     config: Option<PathBuf>,
 
+    /// The same as the command refresh: all certificates, or those named
+    #[arg(long, num_args = 0.., value_name = "NAME")]
+    refresh_now: Option<Vec<String>>,
+
+    /// With --refresh-now: leave the servers alone
+    #[arg(long, requires = "refresh_now")]
+    no_reload: bool,
+
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -29,6 +44,12 @@ pub struct Cli {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Keep every staple fresh: the agent, in the foreground
+    Run,
+    /// Fetch, publish, reload and confirm at once, whatever max-age, back-off and circuits say
+    Refresh(refresh::Args),
+    /// Show how every certificate stands
+    Status(status::Args),
     Probe(probe::Args),
     Verify(verify::Args),
     /// Check the configuration, or show what it means
@@ -44,7 +65,23 @@ enum Command {
 /// What stops a command from doing its work; the caller prints the chain of causes.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let path = cli.config.as_deref();
-    match cli.command {
+    let command = match (cli.refresh_now, cli.command) {
+        (Some(names), None) => {
+            Some(Command::Refresh(refresh::Args { names, no_reload: cli.no_reload }))
+        }
+        (Some(_), Some(_)) => bail!("--refresh-now is a command itself: name no other beside it"),
+        (None, command) => command,
+    };
+    match command {
+        Some(Command::Run) => run::run(path),
+        Some(Command::Refresh(args)) => {
+            logging::start(logging::Level::Errors);
+            block_on(refresh::run(args, settings::load(path)?))
+        }
+        Some(Command::Status(args)) => {
+            logging::start(logging::Level::Errors);
+            block_on(status::run(args, settings::load(path)?))
+        }
         Some(Command::Config(action)) => config::run(&action, path),
         Some(Command::Completions(args)) => Ok(completions::run(&args)),
         Some(Command::Probe(args)) => block_on(probe::run(args)),

@@ -11,7 +11,8 @@ use toml::de::DeTable;
 
 use super::reader::{Complaints, Reader, StringOrStrings};
 use super::report::Complaint;
-use super::settings::{CertIdHashChoice, Nonce, ServerKind};
+use super::settings::{CertIdHashChoice, Nonce};
+use crate::discover::Kind;
 use crate::fetch::Method;
 use crate::ocsp::CertIdHash;
 use crate::plan::{OnExpired, OnRevoked};
@@ -36,7 +37,7 @@ pub(super) struct File {
 
 pub(super) struct Server {
     pub(super) place: Range<usize>,
-    pub(super) kind: Option<ServerKind>,
+    pub(super) kind: Option<Kind>,
     pub(super) config: Option<Text>,
     pub(super) reload: Option<StringOrStrings>,
     pub(super) probe: Option<bool>,
@@ -134,7 +135,7 @@ fn server(table: Reader<'_>) -> Server {
         place: table.place(),
         kind: table
             .required_string("kind")
-            .and_then(|text| table.chosen("server kind", &text, ServerKind::NAMES)),
+            .and_then(|text| table.chosen("server kind", &text, &Kind::NAMED)),
         config: table.string("config"),
         reload: table.string_or_strings("reload"),
         probe: table.boolean("probe"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::file::{self, File, Text};
 use super::reader::{Complaints, StringOrStrings};
 use super::report::Complaint;
+use crate::discover::{Kind, STAPLE_TEMPLATE, Watch};
 use crate::fetch::Method;
 use crate::ocsp::{CertIdHash, MissingNextUpdate};
 use crate::plan;
@@ -17,8 +18,6 @@ use crate::time::{DAY, MINUTE};
 pub const STATE_DIR: &str = "/var/lib/staplekeeper";
 /// Where sockets and the status file lie unless the configuration says otherwise.
 pub const RUNTIME_DIR: &str = "/run/staplekeeper";
-/// Where a watched certificate's staple is published unless the configuration says otherwise.
-pub const STAPLE: &str = "{state_dir}/staples/{name}.der";
 
 /// Everything the configuration file decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +54,7 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// What program it is.
-    pub kind: ServerKind,
+    pub kind: Kind,
     /// Its main configuration file; `None`: the usual place.
     pub config: Option<PathBuf>,
     /// How it takes up new files; `None`: found out.
@@ -64,42 +63,6 @@ pub struct Server {
     pub probe: bool,
     /// Prefixes of paths: as the server sees them, as we see them.
     pub path_map: Vec<(PathBuf, PathBuf)>,
-}
-
-/// The programs that staples are published for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the programs' own names")]
-pub enum ServerKind {
-    Nginx,
-    Apache,
-    Haproxy,
-    Lighttpd,
-    Hitch,
-    Exim,
-    /// A plain file, and a command after it.
-    Files,
-}
-
-impl ServerKind {
-    /// The names used in configuration files.
-    pub const NAMES: &[(&str, ServerKind)] = &[
-        ("nginx", ServerKind::Nginx),
-        ("apache", ServerKind::Apache),
-        ("haproxy", ServerKind::Haproxy),
-        ("lighttpd", ServerKind::Lighttpd),
-        ("hitch", ServerKind::Hitch),
-        ("exim", ServerKind::Exim),
-        ("files", ServerKind::Files),
-    ];
-}
-
-/// `[[watch]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watch {
-    /// The folder.
-    pub path: PathBuf,
-    /// Where the staple of a certificate found there goes; `{name}` stands for its name.
-    pub staple: String,
 }
 
 /// `[[issuer]]`: how the responders of some certificates are asked and judged.
@@ -266,7 +229,7 @@ fn path(text: Text, complain: Complain<'_>) -> PathBuf {
 
 fn server(file: file::Server, complain: Complain<'_>) -> Option<Server> {
     let kind = file.kind?;
-    if kind == ServerKind::Files && file.config.is_some() {
+    if kind == Kind::Files && file.config.is_some() {
         let place = file.config.as_ref().map_or(file.place, Text::span);
         complain(Complaint::new(place, "a server of kind \"files\" has no configuration to read"));
     }
@@ -307,14 +270,14 @@ fn reload(value: StringOrStrings, complain: Complain<'_>) -> Option<Mode> {
 
 fn watch(file: file::Watch, complain: Complain<'_>) -> Option<Watch> {
     let staple = file.staple.map_or_else(
-        || STAPLE.to_owned(),
+        || STAPLE_TEMPLATE.to_owned(),
         |text| {
             let absolute =
                 text.get_ref().starts_with('/') || text.get_ref().starts_with("{state_dir}/");
             if !absolute || !text.get_ref().contains("{name}") {
                 let message = format!("{:?} is no pattern for staples", text.get_ref());
                 complain(Complaint::new(text.span(), message).hint(format!(
-                    "it is an absolute path with {{name}} in it, such as {STAPLE:?}"
+                    "it is an absolute path with {{name}} in it, such as {STAPLE_TEMPLATE:?}"
                 )));
             }
             text.into_inner()

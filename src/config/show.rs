@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::settings::{
-    CertIdHashChoice, Hook, IssuerProfile, Listen, Nonce, Server, ServerKind, Settings, Watch,
-};
+use super::settings::{CertIdHashChoice, Hook, IssuerProfile, Listen, Nonce, Server, Settings};
+use crate::discover::Watch;
 use crate::fetch::Method;
 use crate::ocsp::{CertIdHash, MissingNextUpdate};
 use crate::plan::{OnExpired, OnRevoked, Policy};
@@ -122,11 +121,8 @@ fn expiry(settings: &Settings) -> Value {
 }
 
 fn server(server: &Server) -> Value {
-    let kind = ServerKind::NAMES.iter().find(|(_, kind)| *kind == server.kind);
-    let mut shown = table([
-        ("kind", text(kind.expect("every kind has a name").0)),
-        ("probe", server.probe.into()),
-    ]);
+    let mut shown =
+        table([("kind", text(server.kind.to_string())), ("probe", server.probe.into())]);
     if let Some(config) = &server.config {
         shown.insert("config".to_owned(), path(config));
     }

@@ -10,11 +10,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-/// The file format's number.
-const SCHEMA: u32 = 1;
-
 /// Room for a suffix, `.der` and a temporary file's decoration within the 255 bytes of a file name.
 const MAX_BYTES: usize = 200;
 
@@ -43,8 +38,7 @@ impl fmt::Display for LineageKey {
 }
 
 /// The names given so far. Names hold only `A-Z a-z 0-9 . _ -`, begin with no dot, and are unique.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(try_from = "Stored", into = "Stored")]
+#[derive(Clone, Debug, Default)]
 pub struct Names {
     given: BTreeMap<Arc<str>, Arc<str>>,
     taken: HashSet<Arc<str>>,
@@ -98,29 +92,15 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(fit)
 }
 
-/// `names.json`.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    schema: u32,
-    names: BTreeMap<String, String>,
-}
-
-impl From<Names> for Stored {
-    fn from(names: Names) -> Self {
-        let pairs = names.given.iter().map(|(key, name)| (key.to_string(), name.to_string()));
-        Stored { schema: SCHEMA, names: pairs.collect() }
+impl From<&Names> for BTreeMap<String, String> {
+    fn from(names: &Names) -> Self {
+        names.given.iter().map(|(key, name)| (key.to_string(), name.to_string())).collect()
     }
 }
 
 /// Why stored names are not taken back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadNames {
-    /// Written by another version.
-    #[error("has schema {found}, this version reads {SCHEMA}")]
-    Schema {
-        /// The number in the file.
-        found: u32,
-    },
     /// A name that was never given by this program: it could lead out of the staples' folder.
     #[error("holds {0:?}, which is no name of a certificate")]
     Unfit(String),
@@ -129,15 +109,12 @@ pub enum BadNames {
     Twice(String),
 }
 
-impl TryFrom<Stored> for Names {
+impl TryFrom<BTreeMap<String, String>> for Names {
     type Error = BadNames;
 
-    fn try_from(stored: Stored) -> Result<Self, BadNames> {
-        if stored.schema != SCHEMA {
-            return Err(BadNames::Schema { found: stored.schema });
-        }
+    fn try_from(stored: BTreeMap<String, String>) -> Result<Self, BadNames> {
         let mut names = Names::default();
-        for (key, name) in stored.names {
+        for (key, name) in stored {
             if !is_name(&name) {
                 return Err(BadNames::Unfit(name));
             }
@@ -188,27 +165,26 @@ mod tests {
         assert_eq!(&*names.assign(&key("/c/www"), "www-2"), "www-2-2");
         assert!(names.take_changed() && !names.take_changed());
 
-        let stored = serde_json::to_string(&names).expect("a text");
-        assert_eq!(
-            stored,
-            r#"{"schema":1,"names":{"/a/www":"www","/b/www":"www-2","/c/www":"www-2-2"}}"#
-        );
-        let mut names: Names = serde_json::from_str(&stored).expect("the same names");
+        let stored = BTreeMap::from(&names);
+        let pairs = [("/a/www", "www"), ("/b/www", "www-2"), ("/c/www", "www-2-2")];
+        assert_eq!(stored, pairs.map(|(key, name)| (key.to_owned(), name.to_owned())).into());
+        let mut names = Names::try_from(stored).expect("the same names");
         assert_eq!(&*names.assign(&key("/b/www"), "else"), "www-2");
         assert_eq!(&*names.assign(&key("/d/www"), "www"), "www-3");
     }
 
     #[test]
     fn stored_names_that_would_escape_are_refused() {
-        let table = [
-            (r#"{"schema":2,"names":{}}"#, "has schema 2, this version reads 1"),
-            (r#"{"schema":1,"names":{"/a":"../x"}}"#, "holds \"../x\", which is no name"),
-            (r#"{"schema":1,"names":{"/a":".x"}}"#, "holds \".x\", which is no name"),
-            (r#"{"schema":1,"names":{"/a":""}}"#, "holds \"\", which is no name"),
-            (r#"{"schema":1,"names":{"/a":"x","/b":"x"}}"#, "gives the name \"x\" twice"),
+        let table: [(&[(&str, &str)], &str); 4] = [
+            (&[("/a", "../x")], "holds \"../x\", which is no name"),
+            (&[("/a", ".x")], "holds \".x\", which is no name"),
+            (&[("/a", "")], "holds \"\", which is no name"),
+            (&[("/a", "x"), ("/b", "x")], "gives the name \"x\" twice"),
         ];
-        for (text, expected) in table {
-            let refused = serde_json::from_str::<Names>(text).expect_err("refused").to_string();
+        for (pairs, expected) in table {
+            let pairs = pairs.iter().map(|(key, name)| (key.to_string(), name.to_string()));
+            let refused = Names::try_from(pairs.collect::<BTreeMap<_, _>>());
+            let refused = refused.expect_err("refused").to_string();
             assert!(refused.starts_with(expected), "{refused}");
         }
     }

@@ -113,7 +113,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const NAMED: [(&'static str, Kind); 7] = [
+    /// Every kind with the name that configurations use.
+    pub const NAMED: [(&'static str, Kind); 7] = [
         ("nginx", Kind::Nginx),
         ("apache", Kind::Apache),
         ("haproxy", Kind::Haproxy),

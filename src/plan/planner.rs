@@ -338,6 +338,7 @@ impl Planner {
             LoadedView {
                 server: *server,
                 content: holds.map(|holds| holds.holding.content()),
+                expires: holds.and_then(|holds| Some(holds.holding.facts()?.expires)),
                 proved: holds.is_some_and(|holds| holds.proved),
                 mismatch: known.is_some_and(|known| known.is_mismatched(id)),
                 pending: known.is_some_and(|known| known.is_pending(id)),

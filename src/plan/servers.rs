@@ -201,9 +201,9 @@ impl Entry {
         self.is_under_way(target) || self.asking.contains_key(&target)
     }
 
-    /// An urgent reload is gathering.
+    /// An urgent reload is gathering, and will not be long.
     pub(super) fn gathers(&self) -> bool {
-        !self.urgent.is_empty()
+        self.urgent.keys().any(|target| self.is_under_way(*target))
     }
 
     /// Enters a target into the lists that its state belongs to, and takes it out of the others.
@@ -661,7 +661,12 @@ impl Servers {
             let Some(offer) = up.offer(target) else { continue };
             let read = offer.since + SURELY_READ <= desk.now.uptime;
             if entry.server.probed {
+                // It may hold this already: no reload for it before that is known.
+                if let Some(deployed) = entry.deployed.get_mut(&target) {
+                    deployed.learning = Some(offer.published.content());
+                }
                 entry.ask(id, target, &offer, Purpose::Sighting, desk);
+                entry.compare(target, &offer, desk);
             } else if read {
                 entry.forgive(target);
                 entry.holds_now(id, target, up.taken(&offer, true), Some(&offer), desk);

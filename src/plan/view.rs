@@ -98,6 +98,8 @@ pub struct LoadedView {
     pub server: ServerId,
     /// What it holds; `None`: nothing is known.
     pub content: Option<Content>,
+    /// Expiry of the staple it holds, UTC.
+    pub expires: Option<UnixTime>,
     /// Whether that was seen.
     pub proved: bool,
     /// Clients are handed something else than was published.

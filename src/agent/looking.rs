@@ -1,0 +1,147 @@
+//! One `Confirm` action: handshakes with the deployments of a target, and the worst of what they show.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::confirm::{self, Confirmer, KeyKind, Look, Seen};
+use crate::digest::{Digest, Fingerprint};
+use crate::discover::{Address, Deployment, Listener, Transport};
+use crate::ocsp::TRY_LATER;
+use crate::pki::KeyType;
+use crate::plan::{ServerId, TargetId};
+
+/// What to look at, and what would be right.
+#[derive(Clone, Debug)]
+pub(super) struct Viewing {
+    pub(super) target: TargetId,
+    pub(super) server: ServerId,
+    pub(super) deployments: Vec<Deployment>,
+    /// The key types to ask for; one where a deployment has one certificate.
+    pub(super) keys: Vec<Option<KeyKind>>,
+    /// Looking ends at once when one of these is shown.
+    pub(super) expected: Vec<Shown>,
+}
+
+/// What a handshake showed, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) leaf: Option<Fingerprint>,
+    pub(super) staple: ShownStaple,
+}
+
+/// What was stapled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShownStaple {
+    Nothing,
+    TryLater,
+    Bytes(Digest),
+}
+
+/// What the handshakes for one target came to.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) target: TargetId,
+    pub(super) server: ServerId,
+    /// The first that was not expected, else the last; none: nobody could be asked.
+    pub(super) shown: Option<(Shown, Arc<[u8]>)>,
+}
+
+impl Viewing {
+    /// Looks at every deployment, with every key type, until one shows something unexpected.
+    pub(super) async fn run(self, confirmer: &Confirmer) -> Looked {
+        let mut shown = None;
+        for deployment in &self.deployments {
+            for key in &self.keys {
+                let Some(seen) = self.deployment(deployment, *key, confirmer).await else {
+                    continue;
+                };
+                let one = Shown::of(&seen);
+                let staple = seen.staple.unwrap_or_default().into();
+                shown = Some((one, staple));
+                if !self.expects(one) {
+                    return Looked { target: self.target, server: self.server, shown };
+                }
+            }
+        }
+        Looked { target: self.target, server: self.server, shown }
+    }
+
+    /// What the first listener that answers shows.
+    async fn deployment(
+        &self,
+        deployment: &Deployment,
+        key: Option<KeyKind>,
+        confirmer: &Confirmer,
+    ) -> Option<Seen> {
+        for look in looks(deployment, key) {
+            let satisfied = |seen: &Seen| self.expects(Shown::of(seen));
+            match confirmer.look_until(&look, satisfied).await {
+                Ok(seen) => return Some(seen),
+                Err(error) => {
+                    tracing::debug!(address = %look.address, %error, "a listener could not be asked");
+                }
+            }
+        }
+        None
+    }
+
+    fn expects(&self, shown: Shown) -> bool {
+        self.expected.contains(&shown)
+    }
+}
+
+impl Shown {
+    fn of(seen: &Seen) -> Shown {
+        let staple = match seen.staple.as_deref() {
+            None => ShownStaple::Nothing,
+            Some(bytes) if *bytes == TRY_LATER => ShownStaple::TryLater,
+            Some(bytes) => ShownStaple::Bytes(Digest::of(bytes)),
+        };
+        Shown { leaf: seen.chain.first().map(|leaf| Digest::of(leaf)), staple }
+    }
+}
+
+/// The key kinds among some certificates, if there are two; a client asks for one at a time.
+pub(super) fn kinds(types: impl Iterator<Item = KeyType>) -> Vec<Option<KeyKind>> {
+    let rsa = |key: KeyType| if matches!(key, KeyType::Rsa(_)) { 0 } else { 1 };
+    let found: BTreeSet<_> = types.map(rsa).collect();
+    if found.len() < 2 {
+        return vec![None];
+    }
+    vec![Some(KeyKind::Rsa), Some(KeyKind::Elliptic)]
+}
+
+/// Where to knock, in order: addresses of this host, TCP before sockets.
+fn looks(deployment: &Deployment, key: Option<KeyKind>) -> Vec<Look> {
+    let server_name = deployment.names.iter().find_map(|name| name.example());
+    let mut listeners: Vec<_> =
+        deployment.listeners.iter().filter(|one| one.transport == Transport::Tls).collect();
+    listeners.sort_by_key(|one| one.proxy_protocol);
+    let look = |listener: &Listener| {
+        let address = match &listener.address {
+            Address::Ip(address) => confirm::Address::Tcp(reachable(*address)),
+            Address::Unix(path) => confirm::Address::Unix(path.to_path_buf()),
+            // Which address a name stands for is the server's resolver's to say.
+            Address::Host(..) => return None,
+        };
+        Some(Look {
+            server_name: server_name.clone(),
+            key,
+            proxy_protocol: listener.proxy_protocol,
+            ..Look::at(address)
+        })
+    };
+    listeners.into_iter().filter_map(look).collect()
+}
+
+/// An address to connect to; the unspecified one stands for all of this host's.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}

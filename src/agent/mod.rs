@@ -1,0 +1,363 @@
+//! The agent: performs what the planner decides and tells it what became of it.
+//!
+//! One task holds all state; everything slow runs elsewhere and comes back as a `Message`. `model`
+//! turns scans into events, `perform` turns actions into work, `asking`, `looking` and `writer` are
+//! that work, `refreshing` follows what somebody asked for by hand, `report` makes the status document.
+
+mod asking;
+mod looking;
+mod message;
+mod model;
+mod once;
+mod perform;
+mod prepare;
+mod profiles;
+mod refreshing;
+mod remember;
+mod report;
+mod server;
+pub mod status;
+mod world;
+mod writer;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+
+use crate::clock::{Alarm, Clock};
+use crate::config::{self, Settings};
+use crate::confirm::{self, Confirmer};
+use crate::digest::Fingerprint;
+use crate::discover::{Names, Scanner, Watcher};
+use crate::fetch::{self, Fetcher};
+use crate::files;
+use crate::pki::Certificate;
+use crate::plan::{Attempts, Event, Planner, Policy};
+use crate::serve::control::{Call, Control, Order, SOCKET};
+use crate::store::{self, StateDir, Store, StoreError};
+use message::Message;
+pub use once::{look, refresh_here};
+pub use profiles::ProfileError;
+use profiles::Profiles;
+use refreshing::Refreshing;
+pub use refreshing::{Progress, Verdict};
+use world::World;
+use writer::Writer;
+
+/// How often servers are looked at for reloads by others.
+const SIGHT_EVERY: Duration = Duration::from_secs(10);
+/// The same for some time after certificates or configurations have changed.
+const SIGHT_SOON: Duration = Duration::from_secs(1);
+/// That time: an ACME client's hooks reload within it.
+const SIGHT_SOON_FOR: Duration = Duration::from_secs(300);
+/// The status file is written at most this often.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+
+/// Why the agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be used, or another agent uses it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file that the configuration names cannot be used.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The system refuses something every process may have.
+    #[error("cannot set up {what}: {cause}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The control socket cannot be made.
+    #[error("cannot listen on {}: {cause}; does its folder exist, and may this user write it?", path.display())]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+}
+
+/// The agent, at work.
+pub struct Agent {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    planner: Planner,
+    world: World,
+    profiles: Profiles,
+    state: StateDir,
+    /// Absent where nothing is to be done, only looked at.
+    store: Option<Arc<Store>>,
+    fetcher: Arc<Fetcher>,
+    confirmer: Arc<Confirmer>,
+    /// At home while no scan runs.
+    scanner: Option<(Scanner, Names)>,
+    scan_again: bool,
+    /// What the last scan wants to be watched, until it is.
+    watch_paths: Option<BTreeSet<PathBuf>>,
+    /// When something on the move is looked at again.
+    scan_due: Option<Instant>,
+    new_settings: bool,
+    sight_soon_until: Instant,
+    writer: Option<Writer>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    outbox: mpsc::UnboundedSender<Message>,
+    alarm: Alarm,
+    refreshing: Vec<Refreshing>,
+    /// What could not be read or used since the last scan.
+    problems: Vec<String>,
+    /// Issuers that were learned by AIA.
+    issuers: Arc<[Arc<Certificate>]>,
+    /// AIA URLs that were asked since the last periodic scan.
+    issuers_asked: HashSet<String>,
+    /// What earlier attempts left behind, for certificates that have not been found yet.
+    attempts: HashMap<Fingerprint, Attempts>,
+    /// The same for what came with answers.
+    answers: HashMap<Fingerprint, Vec<store::Answer>>,
+    /// What is to be remembered before the next request leaves.
+    records: Vec<store::Record>,
+    status_due: Option<Instant>,
+    status_pause: Duration,
+    scanned: bool,
+    ready: bool,
+}
+
+impl Agent {
+    /// Takes the state directory and sets everything up; nothing is looked at or asked yet.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Agent, StartError> {
+        let state_dir = settings.state_dir.clone();
+        let store = Arc::new(Store::open(&store::Settings { state_dir })?);
+        Agent::with(settings, clock, Some(store))
+    }
+
+    /// The same, to look and do nothing: without a store no action is performed.
+    fn with(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        store: Option<Arc<Store>>,
+    ) -> Result<Agent, StartError> {
+        let profiles = Profiles::read(&settings.issuers)?;
+        let (outbox, inbox) = mpsc::unbounded_channel();
+        let alarm = Alarm::new().map_err(|cause| StartError::System { what: "a timer", cause })?;
+        let seed = store.as_ref().map_or(0, |store| store.seed());
+        let policy = Policy { seed, ..settings.policy };
+        let scanner = Scanner::new(model::scan_settings(&settings));
+        let mut agent = Agent {
+            planner: Planner::new(policy, clock.now()),
+            world: World::default(),
+            profiles,
+            state: StateDir::new(&settings.state_dir),
+            fetcher: Arc::new(Fetcher::new(fetch::Settings::default())),
+            confirmer: Arc::new(Confirmer::new(confirm::Settings::default())),
+            scanner: None,
+            scan_again: false,
+            scan_due: None,
+            new_settings: false,
+            sight_soon_until: Instant::now(),
+            watch_paths: None,
+            writer: store.clone().map(|store| Writer::start(store, outbox.clone())),
+            store,
+            inbox,
+            outbox,
+            alarm,
+            refreshing: Vec::new(),
+            problems: Vec::new(),
+            issuers: Arc::new([]),
+            issuers_asked: HashSet::new(),
+            attempts: HashMap::new(),
+            answers: HashMap::new(),
+            records: Vec::new(),
+            status_due: None,
+            status_pause: STATUS_EVERY,
+            scanned: false,
+            ready: false,
+            settings,
+            clock,
+        };
+        let names = agent.recall();
+        agent.scanner = Some((scanner, names));
+        Ok(agent)
+    }
+
+    /// Works until SIGTERM or SIGINT. `config` is the file that SIGHUP has read again.
+    ///
+    /// # Errors
+    /// [`StartError`] where the control socket or the signals cannot be had.
+    pub async fn run(mut self, config: Option<PathBuf>) -> Result<(), StartError> {
+        let system = |what| move |cause| StartError::System { what, cause };
+        let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(system("SIGHUP"))?;
+        let (calls, mut called) = mpsc::unbounded_channel();
+        let socket = self.settings.runtime_dir.join(SOCKET);
+        let control = Control::bind(&socket)
+            .map_err(|cause| StartError::Control { path: socket.clone(), cause })?;
+        let control = tokio::spawn(control.serve(calls));
+        let (changes, mut changed) = mpsc::unbounded_channel();
+        // The receiver is gone only when all ends.
+        let told = move |_| {
+            let _ = changes.send(());
+        };
+        let mut watcher =
+            Watcher::start(told).inspect_err(|error| self.complain(error.to_string())).ok();
+        let mut rescan = every(self.settings.rescan_every);
+        let mut sight_due = Instant::now();
+        let mut watchdog = sd_notify::watchdog_enabled().map(|within| every(within / 2));
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+        self.rescan();
+        loop {
+            let status_due = self.status_due;
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = self.step() => {}
+                Some(call) = called.recv() => self.answer(call),
+                _ = hang_up.recv() => {
+                    self.read_again(config.as_deref());
+                    rescan = every(self.settings.rescan_every);
+                }
+                Some(()) = changed.recv() => self.rescan(),
+                _ = rescan.tick() => {
+                    self.issuers_asked.clear();
+                    self.rescan();
+                }
+                () = sleep_until(sight_due) => {
+                    self.sight();
+                    let soon = Instant::now() < self.sight_soon_until;
+                    sight_due = Instant::now() + if soon { SIGHT_SOON } else { SIGHT_EVERY };
+                }
+                () = at(status_due) => self.write_status(),
+                _ = tick(&mut watchdog) => drop(sd_notify::notify(&[NotifyState::Watchdog])),
+            }
+            self.follow_up();
+            if let (Some(watcher), Some(paths)) = (&mut watcher, self.watch_paths.take()) {
+                for problem in watcher.set(&paths) {
+                    self.complain(problem.to_string());
+                }
+            }
+        }
+        tracing::info!("stopping");
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        control.abort();
+        Ok(())
+    }
+
+    /// Waits for work that has ended or has become due, and takes it in.
+    async fn step(&mut self) {
+        tokio::select! {
+            biased;
+            Some(message) = self.inbox.recv() => {
+                self.receive(message);
+                while let Ok(message) = self.inbox.try_recv() {
+                    self.receive(message);
+                }
+            }
+            () = self.alarm.rang() => self.handle(Event::Tick),
+            () = at(self.scan_due) => {
+                self.scan_due = None;
+                self.rescan();
+            }
+        }
+    }
+
+    /// What follows from whatever happened.
+    fn follow_up(&mut self) {
+        self.flush_records();
+        self.report_progress();
+        if !self.ready && self.scanned && self.planner.busy().is_idle() {
+            self.ready = true;
+            tracing::info!(certificates = self.world.certificates.len(), "ready");
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+            self.status_due = Some(Instant::now());
+        }
+    }
+
+    fn answer(&mut self, call: Call) {
+        match call.order {
+            Order::Status => {
+                let json = serde_json::to_vec(&self.document()).expect("plain data is JSON");
+                // Whoever hung up does not want to know.
+                let _ = call.replies.send(Bytes::from(json));
+            }
+            Order::Refresh(order) => {
+                tracing::info!(uid = call.uid, names = ?order.names, "a refresh was asked for");
+                self.refresh(&order, call.replies);
+            }
+        }
+    }
+
+    /// Reads the configuration again; a bad one keeps the settings in force.
+    fn read_again(&mut self, config: Option<&Path>) {
+        let read = config::load(config).map_err(|error| error.to_string()).and_then(|settings| {
+            let profiles = Profiles::read(&settings.issuers).map_err(|error| error.to_string())?;
+            Ok((settings, profiles))
+        });
+        let (settings, profiles) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!("the configuration was not taken, the old one stays:\n{error}");
+                return;
+            }
+        };
+        if (&settings.state_dir, &settings.runtime_dir)
+            != (&self.settings.state_dir, &self.settings.runtime_dir)
+        {
+            tracing::warn!("state_dir and runtime_dir change at the next start only");
+        }
+        tracing::info!("the configuration was read again");
+        let dirs = (self.settings.state_dir.clone(), self.settings.runtime_dir.clone());
+        self.settings = Settings { state_dir: dirs.0, runtime_dir: dirs.1, ..settings };
+        self.profiles = profiles;
+        let seed = self.store.as_ref().map_or(0, |store| store.seed());
+        self.handle(Event::Configured(Policy { seed, ..self.settings.policy }));
+        self.rescan_from_scratch();
+    }
+
+    /// Writes the status file, for monitors that look without the control socket.
+    fn write_status(&mut self) {
+        self.status_due = None;
+        let begun = Instant::now();
+        let json = serde_json::to_vec(&self.document()).expect("plain data is JSON");
+        let path = self.settings.runtime_dir.join("status.json");
+        if let Err(error) = files::write(&path, &json, 0o644) {
+            self.complain(error.to_string());
+        }
+        // With very many certificates the document takes its time: it must not take all of ours.
+        self.status_pause = STATUS_EVERY.max(begun.elapsed() * 20);
+    }
+}
+
+/// Ticks every `period`, the first time after one.
+fn every(period: Duration) -> Interval {
+    let period = period.max(Duration::from_millis(100));
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}

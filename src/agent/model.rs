@@ -1,0 +1,510 @@
+//! From scans to events: what has come, changed or gone since the last look.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::message::Message;
+use super::prepare::{self, Inspected};
+use super::server::Server;
+use super::world::{Known, Place};
+use super::{Agent, SIGHT_SOON_FOR};
+use crate::config::{Settings, settings};
+use crate::digest::Fingerprint;
+use crate::discover::{self, Kind, Names, PathMap, Scan, Scanner, Standing};
+use crate::fetch::Validators;
+use crate::pki::{self, Certificate, Issued};
+use crate::plan::{
+    self, Attempts, Bare, CertId, Delivery, Event, Loaded, ResponderId, ServerId, Sighting,
+    TargetId,
+};
+
+/// What a scan needs and gives back.
+#[derive(Debug)]
+pub(super) struct Scanned {
+    pub(super) scanner: Scanner,
+    pub(super) names: Names,
+    pub(super) scan: Scan,
+}
+
+/// What `discover` is told by the configuration.
+pub(super) fn scan_settings(settings: &Settings) -> discover::Settings {
+    let server = |server: &settings::Server| discover::Server {
+        kind: server.kind,
+        config: server.config.clone(),
+        path_map: PathMap::new(server.path_map.iter().cloned()),
+    };
+    discover::Settings {
+        servers: settings.servers.as_ref().map(|all| all.iter().map(server).collect()),
+        watches: settings.watches.clone(),
+        state_dir: settings.state_dir.clone(),
+        bundles: Vec::new(),
+    }
+}
+
+/// A certificate as a scan shows it.
+struct Seen {
+    leaf: Arc<Certificate>,
+    issued: Option<Issued>,
+    names: Vec<Arc<str>>,
+}
+
+/// A target as a scan shows it.
+#[derive(Default)]
+struct Wanted {
+    known_as: Vec<PathBuf>,
+    deployments: Vec<(ServerId, usize)>,
+    claimants: Vec<Fingerprint>,
+}
+
+impl Agent {
+    /// Looks at everything as the settings now say, with the servers set up anew.
+    pub(super) fn rescan_from_scratch(&mut self) {
+        self.new_settings = true;
+        self.rescan();
+    }
+
+    /// Looks at everything, elsewhere; the result comes as a message.
+    pub(super) fn rescan(&mut self) {
+        // One scan at a time: what changes meanwhile is looked at after it.
+        let Some((mut scanner, names)) = self.scanner.take() else {
+            self.scan_again = true;
+            return;
+        };
+        if std::mem::take(&mut self.new_settings) {
+            scanner.set_settings(scan_settings(&self.settings));
+            self.forget_servers();
+        }
+        self.scan_again = false;
+        let (known, outbox) = (self.issuers.clone(), self.outbox.clone());
+        tokio::task::spawn_blocking(move || {
+            let scanned = look(scanner, names, &known);
+            let _ = outbox.send(Message::Scanned(Box::new(scanned)));
+        });
+    }
+
+    /// Whether what is known may be about to change.
+    pub(super) fn scan_is_under_way(&self) -> bool {
+        self.scanner.is_none()
+    }
+
+    /// Forgets servers and targets, to set them up anew. What each server holds is remembered on disk.
+    fn forget_servers(&mut self) {
+        for id in std::mem::take(&mut self.world.places).into_keys() {
+            self.handle(Event::Unplaced(id));
+        }
+        for id in std::mem::take(&mut self.world.servers).into_keys() {
+            self.handle(Event::Unserved(id));
+        }
+    }
+
+    /// Takes in what a scan found.
+    pub(super) fn take_in(&mut self, scanned: Scanned) {
+        let Scanned { scanner, mut names, scan } = scanned;
+        if names.take_changed() {
+            self.remember_names(&names);
+        }
+        self.scanner = Some((scanner, names));
+        self.watch_paths = Some(scan.watch.clone());
+        self.problems.clear();
+        for problem in &scan.problems {
+            self.complain(problem.to_string());
+        }
+        let servers = self.servers(&scan);
+        let (seen, order) = seen(&scan);
+        let wanted = self.wanted(&scan, &seen, &servers);
+        self.certificates(&seen, &order);
+        self.places(wanted);
+        self.gone(&seen, &servers);
+        self.look_for_issuers(&scan);
+        self.scan_due = scan.again_in.map(|wait| Instant::now() + wait);
+        self.scanned = true;
+        if self.scan_again {
+            self.rescan();
+        }
+    }
+
+    /// The numbers of the configured servers, in the scan's order.
+    fn servers(&mut self, scan: &Scan) -> Vec<ServerId> {
+        let configured = self.settings.servers.clone().unwrap_or_default();
+        let mut ids = Vec::new();
+        for (at, model) in scan.servers.iter().enumerate() {
+            for problem in &model.problems {
+                self.complain(problem.to_string());
+            }
+            let key = Server::key(model);
+            let id = ServerId(self.world.server_keys.number(&key));
+            ids.push(id);
+            let before = self.world.servers.get(&id).map(Server::facts);
+            match self.world.servers.get_mut(&id) {
+                Some(server) => server.update(model),
+                None => {
+                    let loaded = self.state.loaded(&key).unwrap_or_else(|error| {
+                        tracing::warn!(%error, "what a server has loaded has to be found out anew");
+                        Default::default()
+                    });
+                    let server = Server::new(key, model, configured.get(at), loaded);
+                    self.world.servers.insert(id, server);
+                }
+            }
+            let facts = self.world.servers[&id].facts();
+            if before != Some(facts) {
+                self.handle(Event::Served(id, facts));
+            }
+        }
+        ids
+    }
+
+    /// The targets that configurations and watches name.
+    fn wanted(
+        &mut self,
+        scan: &Scan,
+        seen: &HashMap<Fingerprint, Seen>,
+        servers: &[ServerId],
+    ) -> BTreeMap<PathBuf, Wanted> {
+        let mut wanted: BTreeMap<PathBuf, Wanted> = BTreeMap::new();
+        let mut served = HashSet::new();
+        for (server, model) in servers.iter().zip(&scan.servers) {
+            for (at, deployment) in model.deployments.iter().enumerate() {
+                let Some(target) = deployment.target() else { continue };
+                let entry = wanted.entry(resolved(&target.ours)).or_default();
+                add(&mut entry.known_as, target.ours.to_path_buf());
+                entry.deployments.push((*server, at));
+                let default = deployment.listeners.iter().any(|listener| listener.default);
+                for presented in &deployment.certificates {
+                    let Some(place) = scan.place(&presented.file.ours) else { continue };
+                    if !seen.contains_key(&place.leaf) {
+                        continue;
+                    }
+                    served.insert(place.lineage);
+                    if default && !entry.claimants.contains(&place.leaf) {
+                        entry.claimants.insert(0, place.leaf);
+                    }
+                    add(&mut entry.claimants, place.leaf);
+                }
+            }
+        }
+        for (at, lineage) in scan.lineages.iter().enumerate() {
+            if lineage.watched || !served.contains(&at) {
+                let entry = wanted.entry(resolved(&lineage.staple)).or_default();
+                add(&mut entry.known_as, lineage.staple.to_path_buf());
+                add(&mut entry.claimants, lineage.leaf.fingerprint());
+            }
+        }
+        wanted
+    }
+
+    /// Tells the planner of certificates that are new or that more is known of.
+    fn certificates(&mut self, seen: &HashMap<Fingerprint, Seen>, order: &[Fingerprint]) {
+        let mut fresh = Vec::new();
+        for fingerprint in order {
+            let one = &seen[fingerprint];
+            let id = self.world.cert_id(fingerprint);
+            match self.world.certificates.get_mut(&id) {
+                Some(known) if known.issued.is_some() == one.issued.is_some() => {
+                    known.names.clone_from(&one.names);
+                }
+                _ => fresh.push((id, one)),
+            }
+        }
+        let profiles = self.profiles.clone();
+        let jobs: Vec<_> = fresh
+            .iter()
+            .filter_map(|(_, one)| {
+                let issued = one.issued.clone()?;
+                let profile = profiles.of(&issued).clone();
+                Some((issued, profile))
+            })
+            .collect();
+        let now = self.clock.now().wall;
+        let held = prepare::load(&self.state, &jobs, now);
+        for (id, one) in fresh {
+            let profile = one.issued.as_ref().map(|issued| profiles.of(issued).clone());
+            let urls = match (&one.issued, &profile) {
+                (Some(issued), Some(profile)) => profile.responders(issued),
+                _ => Vec::new(),
+            };
+            let responders: Vec<_> = urls.iter().map(|url| self.world.responder_id(url)).collect();
+            let known = Known {
+                leaf: one.leaf.clone(),
+                issued: one.issued.clone(),
+                profile: profile.unwrap_or_default(),
+                names: one.names.clone(),
+                responders: responders.clone(),
+                held: held.get(&one.leaf.fingerprint()).cloned(),
+                fetched: None,
+                validators: None,
+                last_error: None,
+            };
+            let known = Known { validators: self.validators(&known), ..known };
+            let facts = plan::Certificate {
+                id,
+                identity: one.leaf.fingerprint(),
+                must_staple: one.leaf.must_staple(),
+                not_after: one.leaf.not_after(),
+                responders,
+                held: known.held.as_ref().map(|staple| staple.facts()),
+                attempts: self.earlier_attempts(&one.leaf.fingerprint()),
+            };
+            self.world.certificates.insert(id, known);
+            self.handle(Event::Found(facts));
+        }
+    }
+
+    /// Tells the planner of targets that are new or whose certificates or servers are others.
+    fn places(&mut self, wanted: BTreeMap<PathBuf, Wanted>) {
+        let mut changed = Vec::new();
+        let mut named = HashSet::new();
+        for (path, one) in wanted {
+            let id = self.world.target_id(&path);
+            named.insert(id);
+            let claimants: Vec<CertId> =
+                one.claimants.iter().map(|leaf| self.world.cert_id(leaf)).collect();
+            let place = Place {
+                path,
+                known_as: one.known_as,
+                deployments: one.deployments,
+                claimants,
+                served: None,
+            };
+            match self.world.places.get_mut(&id) {
+                Some(before) if before.same_for_planning(&place) => {
+                    before.deployments = place.deployments;
+                    before.known_as = place.known_as;
+                }
+                _ => changed.push((id, place)),
+            }
+        }
+        let inspected: Vec<Inspected> = {
+            let world = &self.world;
+            let now = self.clock.now().wall;
+            prepare::inspect(changed.iter().map(|(_, place)| place), world, now)
+        };
+        if !changed.is_empty() {
+            // A certificate was renewed or a server configured: its owner may reload at any moment.
+            self.sight_soon_until = Instant::now() + SIGHT_SOON_FOR;
+        }
+        for ((id, place), inspected) in changed.into_iter().zip(inspected) {
+            self.world.places.insert(id, place);
+            self.replace(id, inspected);
+        }
+        let unnamed: Vec<TargetId> =
+            self.world.places.keys().copied().filter(|id| !named.contains(id)).collect();
+        for id in unnamed {
+            self.world.places.remove(&id);
+            self.handle(Event::Unplaced(id));
+        }
+    }
+
+    /// Tells the planner of a target and what lies in it.
+    pub(super) fn replace(&mut self, id: TargetId, inspected: Inspected) {
+        let Some(place) = self.world.places.get(&id) else { return };
+        let (path, servers, claimants) =
+            (place.path.clone(), place.servers(), place.claimants.clone());
+        let nginx = servers.iter().any(|id| self.world.servers[id].kind == Kind::Nginx);
+        let target = plan::Target {
+            claimants,
+            delivery: delivery(nginx),
+            published: inspected.content,
+            published_facts: inspected.facts,
+            loaded: self.loaded(&path, &servers),
+            servers,
+        };
+        self.handle(Event::Placed(id, target));
+    }
+
+    /// What each server was proved to have taken up for a target, as the disk remembers it. A server
+    /// that was restarted or reloaded since then may hold something else: nothing is known then.
+    fn loaded(&mut self, path: &Path, servers: &[ServerId]) -> Vec<(ServerId, Loaded)> {
+        let mut known = Vec::new();
+        for id in servers {
+            let Some(server) = self.world.servers.get(id) else { continue };
+            let Some(loaded) = server.remembered(path).cloned() else { continue };
+            known.push((*id, self.loaded_facts(&loaded)));
+        }
+        known
+    }
+
+    fn gone(&mut self, seen: &HashMap<Fingerprint, Seen>, servers: &[ServerId]) {
+        let gone: Vec<CertId> = self
+            .world
+            .certificates
+            .iter()
+            .filter(|(_, known)| !seen.contains_key(&known.leaf.fingerprint()))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.world.certificates.remove(&id);
+            self.handle(Event::Gone(id));
+        }
+        let unserved: Vec<ServerId> =
+            self.world.servers.keys().copied().filter(|id| !servers.contains(id)).collect();
+        for id in unserved {
+            self.world.servers.remove(&id);
+            self.handle(Event::Unserved(id));
+        }
+    }
+
+    /// Looks at every server: whether it runs, and whether somebody else reloaded it.
+    pub(super) fn sight(&mut self) {
+        let ids: Vec<ServerId> = self.world.servers.keys().copied().collect();
+        for id in ids {
+            let Some(server) = self.world.servers.get_mut(&id) else { continue };
+            let before = server.facts();
+            let sighting = server.sight();
+            let facts = server.facts();
+            if facts.reloads != before.reloads || (sighting.is_none() && facts != before) {
+                self.handle(Event::Served(id, facts));
+            }
+            if let Some(sighting) = sighting {
+                let server = &self.world.servers[&id];
+                match sighting {
+                    Sighting::Started => tracing::info!(server = %server.label(), "was started"),
+                    Sighting::Stopped => tracing::info!(server = %server.label(), "was stopped"),
+                    Sighting::Reloaded => {
+                        tracing::info!(server = %server.label(), "was reloaded by somebody else");
+                    }
+                }
+                self.handle(Event::Sighted(id, sighting));
+            }
+        }
+    }
+
+    /// Fetches the issuers that leaves name, once per URL and scan period.
+    fn look_for_issuers(&mut self, scan: &Scan) {
+        for missing in &scan.missing_issuers {
+            for url in &missing.ca_issuers_urls {
+                if !self.issuers_asked.insert(url.clone()) {
+                    continue;
+                }
+                let (fetcher, outbox) = (self.fetcher.clone(), self.outbox.clone());
+                let url = url.clone();
+                tokio::spawn(async move {
+                    let fetched = fetcher.fetch_issuer(&url, &Default::default()).await;
+                    let _ = outbox.send(Message::IssuersFetched { url, outcome: fetched });
+                });
+            }
+        }
+    }
+
+    /// Keeps what was fetched from an AIA URL; whether it issued anything is for the next scan to prove.
+    pub(super) fn issuers_fetched(
+        &mut self,
+        url: &str,
+        outcome: Result<Vec<Vec<u8>>, crate::fetch::AskError>,
+    ) {
+        let found = match outcome {
+            Ok(found) => found,
+            Err(error) => {
+                return self.complain(format!("cannot fetch an issuer: {error}; {}", error.hint()));
+            }
+        };
+        let before = self.issuers.len();
+        for der in found {
+            match pki::Certificate::from_der(&der) {
+                Ok(certificate) => self.learn_issuer(Arc::new(certificate)),
+                Err(error) => self.complain(format!("{url}: not a certificate: {error}")),
+            }
+        }
+        if self.issuers.len() > before {
+            self.rescan();
+        }
+    }
+
+    fn learn_issuer(&mut self, issuer: Arc<Certificate>) {
+        if self.issuers.iter().any(|known| known.fingerprint() == issuer.fingerprint()) {
+            return;
+        }
+        tracing::info!(issuer = %issuer.subject(), "learned an issuer");
+        let mut issuers = self.issuers.to_vec();
+        issuers.push(issuer.clone());
+        self.issuers = issuers.into();
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.remember_issuer(&issuer)) {
+            self.complain(error.to_string());
+        }
+    }
+
+    /// What the next request about the staple held can be made conditional on.
+    fn validators(&mut self, known: &Known) -> Option<(ResponderId, Validators)> {
+        let held = known.held.as_ref()?.digest();
+        let answers = self.answers.remove(&known.leaf.fingerprint())?;
+        let answer = answers.into_iter().find(|answer| answer.digest == held)?;
+        let validators = Validators { etag: answer.etag, last_modified: answer.last_modified };
+        Some((self.world.responder_id(&answer.responder), validators))
+    }
+
+    fn earlier_attempts(&self, fingerprint: &Fingerprint) -> Attempts {
+        self.attempts.get(fingerprint).copied().unwrap_or_default()
+    }
+}
+
+pub(super) fn look(mut scanner: Scanner, mut names: Names, known: &[Arc<Certificate>]) -> Scanned {
+    let scan = scanner.scan(known, &mut names);
+    Scanned { scanner, names, scan }
+}
+
+/// The certificates of a scan, each once, and their order.
+fn seen(scan: &Scan) -> (HashMap<Fingerprint, Seen>, Vec<Fingerprint>) {
+    let names = |lineages: &[usize]| -> Vec<Arc<str>> {
+        lineages.iter().map(|at| scan.lineages[*at].name.clone()).collect()
+    };
+    let found = scan.certificates.iter().map(|found| Seen {
+        leaf: found.issued.leaf.clone(),
+        issued: Some(found.issued.clone()),
+        names: names(&found.lineages),
+    });
+    let missing = scan.missing_issuers.iter().map(|missing| Seen {
+        leaf: missing.leaf.clone(),
+        issued: None,
+        names: names(&missing.lineages),
+    });
+    let lineages = scan.lineages.iter().filter(|one| one.standing == Standing::SelfSigned);
+    let self_signed = lineages.map(|lineage| Seen {
+        leaf: lineage.leaf.clone(),
+        issued: None,
+        names: vec![lineage.name.clone()],
+    });
+    let mut seen = HashMap::new();
+    let mut order = Vec::new();
+    for one in found.chain(missing).chain(self_signed).filter(|one| !one.names.is_empty()) {
+        let fingerprint = one.leaf.fingerprint();
+        seen.entry(fingerprint).or_insert_with(|| {
+            order.push(fingerprint);
+            one
+        });
+    }
+    (seen, order)
+}
+
+/// How a target's servers take it up.
+fn delivery(nginx: bool) -> Delivery {
+    let bare = if nginx { Bare::Placeholder } else { Bare::Nothing };
+    Delivery { on_reload: nginx, stops_early: std::time::Duration::ZERO, bare, takes_revoked: true }
+}
+
+fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+/// The file that a path leads to, over links; the file itself need not exist.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    let through = |path: &Path| {
+        let folder = path.parent()?.canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    // A link into `staples/` whose file is still missing.
+    match std::fs::read_link(path) {
+        Ok(end) => {
+            let end = path.parent().unwrap_or(Path::new("/")).join(end);
+            through(&end).unwrap_or(end)
+        }
+        Err(_) => through(path).unwrap_or_else(|| path.to_owned()),
+    }
+}

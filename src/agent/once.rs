@@ -1,0 +1,58 @@
+//! The agent for one command: a refresh without a running agent, or a look that changes nothing.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::refreshing::Progress;
+use super::status::Document;
+use super::{Agent, StartError};
+use crate::clock::SystemClock;
+use crate::config::Settings;
+use crate::serve::control::Refresh;
+
+/// Refreshes in this process, under the lock, and hands every line of progress to `said`.
+///
+/// # Errors
+/// [`StartError`], or what `said` returns.
+pub async fn refresh_here(
+    settings: Settings,
+    order: &Refresh,
+    mut said: impl FnMut(&Progress) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
+    agent.rescan();
+    let (replies, mut lines) = mpsc::unbounded_channel();
+    let mut replies = Some(replies);
+    loop {
+        agent.step().await;
+        agent.follow_up();
+        // The first scan shows what there is; issuers that had to be fetched come with the second.
+        if agent.scanned
+            && !agent.scan_is_under_way()
+            && let Some(replies) = replies.take()
+        {
+            agent.refresh(order, replies);
+            agent.follow_up();
+        }
+        while let Ok(line) = lines.try_recv() {
+            said(&serde_json::from_slice(&line)?)?;
+        }
+        if replies.is_none() && !agent.is_refreshing() {
+            return Ok(());
+        }
+    }
+}
+
+/// What the files and servers say, without asking, writing or reloading anything.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn look(settings: Settings) -> Result<Document, StartError> {
+    let mut agent = Agent::with(settings, Arc::new(SystemClock), None)?;
+    agent.rescan();
+    while !agent.scanned {
+        agent.step().await;
+    }
+    Ok(agent.document())
+}

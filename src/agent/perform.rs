@@ -1,0 +1,400 @@
+//! From actions to work, and from finished work to events.
+
+use tokio::time::Instant;
+
+use super::Agent;
+use super::asking::{Brought, Errand, Failure, Fresh};
+use super::looking::{self, Looked, Shown, ShownStaple, Viewing};
+use super::message::Message;
+use super::prepare;
+use super::writer::{Job, What};
+use crate::digest::Digest;
+use crate::ocsp::{CertIdHash, Response, verify};
+use crate::plan::{
+    About, Action, Answer, Ask, CertId, Content, Event, FetchFault, Notice, PublishFault,
+    ReloadFault, ResponderId, Served, ServerId, TargetId, Why,
+};
+use crate::store::{self, Habit, Record};
+
+impl Agent {
+    /// Tells the planner what happened, and does what it says.
+    pub(super) fn handle(&mut self, event: Event) {
+        let actions = self.planner.handle(event, self.clock.now());
+        if self.store.is_some() {
+            actions.into_iter().for_each(|action| self.perform(action));
+        }
+        let pause = self.status_pause;
+        self.status_due.get_or_insert_with(|| Instant::now() + pause);
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Remember(memory) => self.remember(memory),
+            Action::Fetch { cert, from, ask } => {
+                self.flush_records();
+                self.fetch(cert, from, ask);
+            }
+            Action::Keep { cert, staple } => self.keep(cert, staple),
+            Action::Publish { target, content } => self.publish(target, content),
+            Action::Reload { server, why } => self.reload(server, why),
+            Action::Confirm { target, server, expect } => self.confirm(target, server, &expect),
+            Action::Tell(notice) => self.tell(notice),
+            Action::WakeAt(at) => {
+                if let Err(error) = self.alarm.set(at) {
+                    tracing::error!(%error, "cannot set the alarm; what is due may be late");
+                }
+            }
+        }
+    }
+
+    /// Takes in finished work.
+    pub(super) fn receive(&mut self, message: Message) {
+        match message {
+            Message::Asked { cert, from, outcome } => self.asked(cert, from, outcome),
+            Message::Written(outcomes) => self.written(outcomes),
+            Message::Reloaded { server, outcome } => self.reloaded(server, outcome),
+            Message::Looked(looked) => self.looked(looked),
+            Message::Scanned(scanned) => self.take_in(*scanned),
+            Message::IssuersFetched { url, outcome } => self.issuers_fetched(&url, outcome),
+        }
+    }
+
+    fn fetch(&mut self, cert: CertId, from: ResponderId, ask: Ask) {
+        let fault = FetchFault::Certificate;
+        let gone = || Failure { fault, text: "the certificate is gone".to_owned() };
+        let Some((known, issued)) = self
+            .world
+            .certificates
+            .get(&cert)
+            .and_then(|known| Some((known, known.issued.clone()?)))
+        else {
+            let message = Message::Asked { cert, from, outcome: Err(gone()) };
+            return self.send(message);
+        };
+        let errand = Errand {
+            issued,
+            url: self.world.url(from).clone(),
+            profile: known.profile.clone(),
+            hash: self.world.hashes.get(&from).copied(),
+            validators: known
+                .validators
+                .as_ref()
+                .filter(|(of, _)| *of == from)
+                .map(|(_, v)| v.clone()),
+            afresh: ask.afresh,
+        };
+        let (fetcher, clock, outbox) =
+            (self.fetcher.clone(), self.clock.clone(), self.outbox.clone());
+        tokio::spawn(async move {
+            let outcome = errand.run(&fetcher, &*clock).await;
+            // The loop has ended where nobody receives: nothing is owed to it.
+            let _ = outbox.send(Message::Asked { cert, from, outcome });
+        });
+    }
+
+    fn asked(&mut self, cert: CertId, from: ResponderId, outcome: Result<Brought, Failure>) {
+        let Some(known) = self.world.certificates.get_mut(&cert) else {
+            let fault = FetchFault::Certificate;
+            return self.handle(Event::Fetched { cert, from, outcome: Err(fault) });
+        };
+        let name = known.name().clone();
+        let outcome = match outcome {
+            Ok(Brought::Staple(answer)) => {
+                let Fresh { staple, validators, hash, fresh_for } = *answer;
+                tracing::debug!(
+                    cert = %name, responder = %self.world.urls.thing(from.0),
+                    this_update = %staple.this_update(), expires = %staple.expires(), "answered"
+                );
+                known.last_error = None;
+                let facts = staple.facts();
+                if !validators.is_empty() {
+                    self.records.push(Record::Answer(store::Answer {
+                        certificate: staple.certificate(),
+                        responder: self.world.urls.thing(from.0).to_string(),
+                        digest: facts.digest,
+                        etag: validators.etag.clone(),
+                        last_modified: validators.last_modified.clone(),
+                        fresh_for: None,
+                    }));
+                }
+                known.validators = Some((from, validators));
+                known.fetched = Some(staple);
+                if self.world.hashes.insert(from, hash).is_none() && hash == CertIdHash::Sha256 {
+                    let responder = self.world.urls.thing(from.0).to_string();
+                    self.records.push(Record::Habit(Habit {
+                        responder,
+                        sha256: true,
+                        post: false,
+                    }));
+                }
+                Ok(Answer { facts, fresh_for })
+            }
+            Ok(Brought::NotModified { fresh_for }) => match &known.held {
+                Some(held) => {
+                    known.last_error = None;
+                    Ok(Answer { facts: held.facts(), fresh_for })
+                }
+                None => Err(FetchFault::Certificate),
+            },
+            Err(Failure { fault, text }) => {
+                if known.last_error.as_deref() != Some(text.as_str()) {
+                    tracing::warn!(cert = %name, "{text}");
+                }
+                known.last_error = Some(text.into());
+                Err(fault)
+            }
+        };
+        self.handle(Event::Fetched { cert, from, outcome });
+    }
+
+    fn keep(&mut self, cert: CertId, digest: Digest) {
+        let staple = self.world.staple(Content::Staple(cert, digest)).cloned();
+        match staple {
+            Some(staple) => {
+                if let Some(known) = self.world.certificates.get_mut(&cert) {
+                    known.held = Some(staple.clone());
+                    known.fetched = None;
+                }
+                self.write(Job::Keep { cert, staple });
+            }
+            None => {
+                // Superseded or gone while it was on its way: the planner goes on with what it has.
+                let outcome = Err(PublishFault::Failed);
+                self.handle(Event::Kept { cert, outcome });
+            }
+        }
+    }
+
+    fn publish(&mut self, target: TargetId, content: Content) {
+        let what = match content {
+            Content::Staple(..) => self.world.staple(content).cloned().map(What::Staple),
+            Content::Placeholder => Some(What::Placeholder),
+            Content::Nothing => Some(What::Nothing),
+            Content::Foreign => None,
+        };
+        let place = self.world.places.get(&target);
+        match (what, place) {
+            (Some(what), Some(place)) => {
+                let path = place.path.clone();
+                self.write(Job::Publish { target, path, content, what });
+            }
+            _ => {
+                let outcome = Err(PublishFault::Failed);
+                self.handle(Event::Published { target, outcome });
+            }
+        }
+    }
+
+    fn written(&mut self, outcomes: Vec<(Event, Option<String>)>) {
+        for (event, complaint) in outcomes {
+            if let Some(text) = complaint {
+                self.complain(text);
+            }
+            if let Event::Published { target, outcome: Ok(content) } = &event {
+                let paths = &self.world.places.get(target).map(|place| place.path.clone());
+                let path = paths.as_deref().unwrap_or(std::path::Path::new("?"));
+                match content {
+                    Content::Staple(cert, _) => {
+                        let expires = self.world.staple(*content).map(|staple| staple.expires());
+                        let expires = expires.map(|at| at.to_string()).unwrap_or_default();
+                        let cert = self.world.name(*cert);
+                        tracing::info!(%cert, path = %path.display(), %expires, "published a staple");
+                    }
+                    Content::Placeholder => {
+                        tracing::info!(path = %path.display(), "published the placeholder");
+                    }
+                    _ => tracing::info!(path = %path.display(), "withdrew the staple"),
+                }
+            }
+            self.handle(event);
+        }
+    }
+
+    fn reload(&mut self, id: ServerId, why: Why) {
+        let now = self.clock.now().wall;
+        if !self.world.servers.contains_key(&id) {
+            let outcome = Err(ReloadFault::Inactive);
+            return self.handle(Event::Reloaded { server: id, outcome });
+        }
+        if let Err(text) = self.targets_hold_what_they_should(id) {
+            self.complain(text.clone());
+            let outcome = Err((ReloadFault::Failed, text));
+            return self.send(Message::Reloaded { server: id, outcome });
+        }
+        let Some(server) = self.world.servers.get_mut(&id) else { return };
+        server.last_reload = Some((now, why));
+        tracing::info!(server = %server.label(), reason = %super::report::reason(why), "reloading");
+        let (reloader, outbox) = (server.reloader.clone(), self.outbox.clone());
+        tokio::spawn(async move {
+            let outcome =
+                reloader.reload().await.map_err(|error| (error.fault(), error.to_string()));
+            let _ = outbox.send(Message::Reloaded { server: id, outcome: outcome.map(|_| ()) });
+        });
+    }
+
+    /// nginx hands out whatever a file holds, for ever: before a reload every target is looked at.
+    /// What somebody else put there is replaced first, and the reload follows.
+    fn targets_hold_what_they_should(&mut self, server: ServerId) -> Result<(), String> {
+        let places: Vec<TargetId> = self.world.places_of(server).collect();
+        let now = self.clock.now().wall;
+        let known = places.iter().filter_map(|id| self.world.places.get(id));
+        let found = prepare::inspect(known, &self.world, now);
+        let mut tampered = None;
+        for (id, inspected) in places.into_iter().zip(found) {
+            let believed = self.planner.target(id).map(|view| view.published);
+            if believed.is_some_and(|believed| believed != inspected.content) {
+                tampered = Some(self.world.path(id).to_owned());
+                self.replace(id, inspected);
+            }
+        }
+        match tampered {
+            None => Ok(()),
+            Some(path) => Err(format!(
+                "{} was changed by somebody else; it is put right before the reload",
+                path.display()
+            )),
+        }
+    }
+
+    fn reloaded(&mut self, id: ServerId, outcome: Result<(), (ReloadFault, String)>) {
+        let Some(server) = self.world.servers.get_mut(&id) else {
+            let outcome = outcome.map_err(|(fault, _)| fault);
+            return self.handle(Event::Reloaded { server: id, outcome });
+        };
+        server.rebase();
+        let outcome = match outcome {
+            Ok(()) => {
+                tracing::info!(server = %server.label(), "reloaded");
+                server.last_error = None;
+                Ok(())
+            }
+            Err((fault, text)) => {
+                tracing::error!(server = %server.label(), "not reloaded: {text}");
+                server.last_error = Some(text);
+                Err(fault)
+            }
+        };
+        self.handle(Event::Reloaded { server: id, outcome });
+    }
+
+    fn confirm(&mut self, target: TargetId, server: ServerId, expect: &[Content]) {
+        let Some(place) = self.world.places.get(&target) else {
+            return self.handle(Event::Confirmed { target, server, served: Served::Unproven });
+        };
+        let known = self.world.servers.get(&server).map(|server| server.deployments.clone());
+        let known = known.unwrap_or_default();
+        let deployments = place.deployments.iter().filter(|(of, _)| *of == server);
+        let claimants = place.claimants.iter().filter_map(|id| self.world.certificates.get(id));
+        let viewing = Viewing {
+            target,
+            server,
+            deployments: deployments.filter_map(|(_, at)| known.get(*at).cloned()).collect(),
+            keys: looking::kinds(claimants.map(|known| known.leaf.key_type())),
+            expected: expect.iter().flat_map(|content| self.shown(target, *content)).collect(),
+        };
+        let (confirmer, outbox) = (self.confirmer.clone(), self.outbox.clone());
+        tokio::spawn(async move {
+            let looked = viewing.run(&confirmer).await;
+            let _ = outbox.send(Message::Looked(looked));
+        });
+    }
+
+    /// What a handshake shows when a target's content is served as it should be.
+    fn shown(&self, target: TargetId, content: Content) -> Vec<Shown> {
+        let claimants =
+            self.world.places.get(&target).map(|place| place.claimants.as_slice()).unwrap_or(&[]);
+        let with = |staple| {
+            let leaf = |id: &CertId| Some(self.world.fingerprint(*id));
+            claimants.iter().map(move |id| Shown { leaf: leaf(id), staple }).collect()
+        };
+        match content {
+            Content::Staple(cert, digest) => {
+                let leaf = Some(self.world.fingerprint(cert));
+                vec![Shown { leaf, staple: ShownStaple::Bytes(digest) }]
+            }
+            Content::Placeholder => with(ShownStaple::TryLater),
+            Content::Nothing => with(ShownStaple::Nothing),
+            Content::Foreign => Vec::new(),
+        }
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        let Looked { target, server, shown } = looked;
+        let served = match shown {
+            None => Served::Unproven,
+            Some((shown, staple)) => {
+                let leaf = shown.leaf.map(|fingerprint| self.world.cert_id(&fingerprint));
+                Served::Seen { leaf, content: self.content(leaf, shown.staple, &staple) }
+            }
+        };
+        if let Some(place) = self.world.places.get_mut(&target) {
+            place.served = Some(served);
+        }
+        self.handle(Event::Confirmed { target, server, served });
+    }
+
+    /// What was stapled, in the planner's words: a staple only if it proves something about `leaf`.
+    fn content(&self, leaf: Option<CertId>, shown: ShownStaple, bytes: &[u8]) -> Content {
+        let digest = match shown {
+            ShownStaple::Nothing => return Content::Nothing,
+            ShownStaple::TryLater => return Content::Placeholder,
+            ShownStaple::Bytes(digest) => digest,
+        };
+        let Some(cert) = leaf else { return Content::Foreign };
+        let Some(known) = self.world.certificates.get(&cert) else { return Content::Foreign };
+        if known.staple(digest).is_some() {
+            return Content::Staple(cert, digest);
+        }
+        let proven = known.issued.as_ref().is_some_and(|issued| {
+            let response = Response::decode(bytes).ok();
+            let now = self.clock.now().wall;
+            response.is_some_and(|r| verify(r, issued, &known.profile.rules, now).is_ok())
+        });
+        if proven { Content::Staple(cert, digest) } else { Content::Foreign }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        let name = |cert| self.world.name(cert);
+        let text = match notice.about {
+            About::Late(cert) => format!("{}: its staple is not being renewed", name(cert)),
+            About::AtRisk(cert) => format!("{}: clients are or will soon be refused", name(cert)),
+            About::Revoked(cert) => format!("{}: revoked, says its CA", name(cert)),
+            About::ResponderDown(id) => format!("{}: the responder is down", self.world.url(id)),
+            About::Mismatch(target, _) => {
+                format!("{}: clients are handed something else", self.world.path(target).display())
+            }
+            About::ReloadFailed(id) => match self.world.servers.get(&id) {
+                Some(server) => format!("{}: cannot be reloaded", server.label()),
+                None => "a server that is gone cannot be reloaded".to_owned(),
+            },
+            About::PublishFailed(target) => {
+                format!("{}: cannot be written", self.world.path(target).display())
+            }
+            About::ClockSuspect => "the clock cannot be believed: nothing is withdrawn".to_owned(),
+        };
+        match (notice.begins, notice.about) {
+            (false, _) => tracing::info!("over: {text}"),
+            (true, About::Late(_) | About::ResponderDown(_) | About::ClockSuspect) => {
+                tracing::warn!("{text}");
+            }
+            (true, _) => tracing::error!("{text}"),
+        }
+    }
+
+    /// Keeps a complaint for the status, and logs it when it is new.
+    pub(super) fn complain(&mut self, text: String) {
+        if !self.problems.contains(&text) {
+            tracing::warn!("{text}");
+            self.problems.push(text);
+        }
+    }
+
+    fn write(&self, job: Job) {
+        let writer = self.writer.as_ref();
+        writer.expect("actions are performed with a store, and a store has a writer").write(job);
+    }
+
+    fn send(&self, message: Message) {
+        self.outbox.send(message).expect("the agent holds the receiver");
+    }
+}

@@ -1,0 +1,97 @@
+//! Reads staples back from disk and judges them again, on every core: what a start waits for.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+
+use super::profiles::Profile;
+use super::world::{Place, World};
+use crate::digest::Fingerprint;
+use crate::ocsp::{Response, Staple, verify};
+use crate::pki::Issued;
+use crate::plan::{Content, Facts};
+use crate::publish::{self, Target, What};
+use crate::store::StateDir;
+use crate::time::UnixTime;
+
+/// What lies in a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inspected {
+    pub(super) content: Content,
+    pub(super) facts: Option<Facts>,
+}
+
+/// The staples in the store that still prove something at `now`.
+pub(super) fn load(
+    dir: &StateDir,
+    jobs: &[(Issued, Arc<Profile>)],
+    now: UnixTime,
+) -> HashMap<Fingerprint, Staple> {
+    let load = |(issued, profile): &(Issued, Arc<Profile>)| {
+        let bytes = dir.load(issued.fingerprint());
+        let bytes =
+            bytes.inspect_err(|error| tracing::warn!(%error, "a response is lost")).ok()??;
+        judge(&bytes, issued, profile, now)
+    };
+    let staples = on_every_core(jobs, load);
+    staples.into_iter().flatten().map(|staple| (staple.certificate(), staple)).collect()
+}
+
+/// What lies in each place.
+pub(super) fn inspect<'a>(
+    places: impl Iterator<Item = &'a Place>,
+    world: &World,
+    now: UnixTime,
+) -> Vec<Inspected> {
+    let places: Vec<&Place> = places.collect();
+    on_every_core(&places, |place| one(place, world, now))
+}
+
+fn one(place: &Place, world: &World, now: UnixTime) -> Inspected {
+    let without = |content| Inspected { content, facts: None };
+    let bytes = match publish::inspect(&Target::File(place.path.clone())) {
+        Ok(What::Missing) => return without(Content::Nothing),
+        Ok(What::Placeholder) => return without(Content::Placeholder),
+        Ok(What::Bytes(bytes)) => bytes,
+        Err(error) => {
+            tracing::debug!(%error, "a target cannot be read");
+            return without(Content::Foreign);
+        }
+    };
+    for id in &place.claimants {
+        let Some(known) = world.certificates.get(id) else { continue };
+        let held = known.held.clone().filter(|held| *held.der() == *bytes);
+        let judged = || judge(&bytes, known.issued.as_ref()?, &known.profile, now);
+        if let Some(staple) = held.or_else(judged) {
+            let content = Content::Staple(*id, staple.digest());
+            return Inspected { content, facts: Some(staple.facts()) };
+        }
+    }
+    without(Content::Foreign)
+}
+
+/// A staple, if the bytes prove anything about the certificate now, or did when they were made: one
+/// that has run out is still a staple, and the planner decides what becomes of it.
+fn judge(bytes: &[u8], issued: &Issued, profile: &Profile, now: UnixTime) -> Option<Staple> {
+    let response = Response::decode(bytes).ok()?;
+    let made = response.answers().iter().map(|answer| answer.this_update).max()?;
+    let judge = |at| verify(response.clone(), issued, &profile.rules, at).ok();
+    judge(now).or_else(|| judge(made.min(now)))
+}
+
+fn on_every_core<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    // A thread costs as much as some signature checks.
+    let share = items.len().div_ceil(cores).max(16);
+    if items.len() <= share {
+        return items.iter().map(work).collect();
+    }
+    thread::scope(|scope| {
+        let parts: Vec<_> = items
+            .chunks(share)
+            .map(|part| scope.spawn(|| part.iter().map(&work).collect::<Vec<R>>()))
+            .collect();
+        parts.into_iter().flat_map(|part| part.join().expect("the work does not panic")).collect()
+    })
+}

@@ -1,0 +1,138 @@
+//! What survives a restart: from the planner's numbers to fingerprints, URLs and paths, and back.
+
+use std::collections::BTreeMap;
+
+use super::Agent;
+use crate::discover::Names;
+use crate::ocsp::CertIdHash;
+use crate::plan::{self, Attempts, CertId, Content, Memory, ServerId, TargetId};
+use crate::store::{self, Record};
+use crate::time::UnixTime;
+
+impl Agent {
+    /// Takes in what the disk remembers; gives the names that were given.
+    pub(super) fn recall(&mut self) -> Names {
+        let dir = self.state.clone();
+        match dir.remembered(self.clock.now().uptime) {
+            Ok(remembered) => {
+                let attempts = remembered.attempts.into_iter().map(|(fingerprint, attempt)| {
+                    (fingerprint, Attempts { failures: attempt.failures, wait: attempt.wait })
+                });
+                self.attempts = attempts.collect();
+                self.answers = remembered.answers;
+                for habit in remembered.habits.into_values().filter(|habit| habit.sha256) {
+                    let responder = self.world.responder_id(&habit.responder);
+                    self.world.hashes.insert(responder, CertIdHash::Sha256);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "earlier attempts are forgotten"),
+        }
+        let (issuers, damaged) = dir.issuers();
+        self.issuers = issuers.into_iter().map(std::sync::Arc::new).collect();
+        for error in damaged {
+            tracing::warn!(%error, "a learned issuer is lost");
+        }
+        let names = dir.names().map_err(|error| error.to_string());
+        let names =
+            names.and_then(|names| Names::try_from(names).map_err(|error| error.to_string()));
+        names.unwrap_or_else(|error| {
+            tracing::error!(error, "names of certificates may change: the ones given are lost");
+            Names::default()
+        })
+    }
+
+    pub(super) fn remember(&mut self, memory: Memory) {
+        match memory {
+            Memory::Attempt { cert, from, attempts } => {
+                let certificate = self.world.fingerprint(cert);
+                self.records.push(Record::Attempt(store::Attempt {
+                    certificate,
+                    responder: self.world.url(from).to_string(),
+                    failures: attempts.failures,
+                    wait: attempts.wait,
+                }));
+            }
+            Memory::Settled { cert } => {
+                self.records.push(Record::Settled(self.world.fingerprint(cert)));
+            }
+            Memory::Loaded { server, targets } => self.remember_loaded(server, &targets),
+        }
+    }
+
+    /// Writes what has gathered, before a request leaves that it speaks of.
+    pub(super) fn flush_records(&mut self) {
+        if self.records.is_empty() {
+            return;
+        }
+        let records = std::mem::take(&mut self.records);
+        let uptime = self.clock.now().uptime;
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.remember(&records, uptime))
+        {
+            self.complain(error.to_string());
+        }
+    }
+
+    pub(super) fn remember_names(&mut self, names: &Names) {
+        let names = BTreeMap::from(names);
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.remember_names(&names)) {
+            self.complain(error.to_string());
+        }
+    }
+
+    fn remember_loaded(&mut self, id: ServerId, targets: &[(TargetId, plan::Loaded)]) {
+        let (Some(store), Some(server)) = (&self.store, self.world.servers.get(&id)) else {
+            return;
+        };
+        let changed: Vec<_> = targets
+            .iter()
+            .map(|(target, loaded)| {
+                let path = self.world.path(*target).to_string_lossy().into_owned();
+                (path, self.loaded_record(loaded))
+            })
+            .collect();
+        let identity = server.identity();
+        let stored = store.remember_loaded(&server.key, identity.as_deref(), &changed, &[]);
+        if let Err(error) = stored {
+            self.complain(error.to_string());
+        }
+    }
+
+    fn loaded_record(&self, loaded: &plan::Loaded) -> store::Loaded {
+        let content = match loaded.content {
+            Content::Staple(cert, digest) => {
+                store::Content::Staple { certificate: self.world.fingerprint(cert), digest }
+            }
+            Content::Placeholder => store::Content::Placeholder,
+            Content::Nothing => store::Content::Nothing,
+            Content::Foreign => store::Content::Foreign,
+        };
+        store::Loaded {
+            content,
+            leaf: loaded.leaf.map(|leaf| self.world.fingerprint(leaf)),
+            must_staple: loaded.must_staple,
+            this_update: loaded.this_update.as_secs(),
+            expires: loaded.expires.as_secs(),
+            proved: loaded.proved,
+        }
+    }
+
+    /// What is remembered of a target, in the planner's numbers.
+    pub(super) fn loaded_facts(&mut self, loaded: &store::Loaded) -> plan::Loaded {
+        let mut id = |fingerprint| -> CertId { self.world.cert_id(fingerprint) };
+        plan::Loaded {
+            content: match &loaded.content {
+                store::Content::Staple { certificate, digest } => {
+                    Content::Staple(id(certificate), *digest)
+                }
+                store::Content::Placeholder => Content::Placeholder,
+                store::Content::Nothing => Content::Nothing,
+                store::Content::Foreign => Content::Foreign,
+            },
+            leaf: loaded.leaf.as_ref().map(id),
+            must_staple: loaded.must_staple,
+            this_update: UnixTime::from_secs(loaded.this_update),
+            expires: UnixTime::from_secs(loaded.expires),
+            proved: loaded.proved,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The status document: what `status --format json`, the status file and monitors read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Fingerprint;
+use crate::ocsp::Status as OcspStatus;
+use crate::time::UnixTime;
+
+/// The number of this document's shape; grows when a reader would be surprised.
+pub const SCHEMA: u32 = 1;
+
+/// Everything the agent knows, at one instant. Times are RFC 3339, UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// When this was true.
+    pub at: UnixTime,
+    /// Who says so.
+    pub agent: AgentStatus,
+    /// Every certificate, the one with the least slack first.
+    pub certificates: Vec<CertificateStatus>,
+    /// Every configured server.
+    pub servers: Vec<ServerStatus>,
+    /// Every responder that some certificate names.
+    pub responders: Vec<ResponderStatus>,
+    /// What could not be read or used, in the words of the log.
+    pub problems: Vec<String>,
+}
+
+/// The agent itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// Of staplekeeper.
+    pub version: String,
+    /// Its process; absent where a command looked by itself because no agent runs.
+    pub pid: Option<u32>,
+    /// The first full pass is done.
+    pub ready: bool,
+    /// The clock cannot be believed: nothing is withdrawn.
+    pub clock_suspect: bool,
+}
+
+/// How pressing something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Worth knowing.
+    Info,
+    /// Will hurt if nobody looks.
+    Warning,
+    /// Hurts.
+    Critical,
+}
+
+/// What is the matter with a certificate, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// A current, good staple is held.
+    Good,
+    /// Revoked, says a current staple.
+    Revoked,
+    /// The staple held has run out.
+    Expired,
+    /// There has been no staple yet.
+    Waiting,
+    /// The certificate names no responder: nothing to staple.
+    NoOcspUrl,
+    /// The certificate's issuer was not found: nothing can be asked.
+    NoIssuer,
+}
+
+/// One certificate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// What people call its lineage.
+    pub name: String,
+    /// SHA-256 of its DER.
+    pub fingerprint: Fingerprint,
+    /// Its subject, or its first name where the subject is empty.
+    pub subject: String,
+    /// RFC 7633.
+    pub must_staple: bool,
+    /// In a word.
+    pub state: State,
+    /// In a sentence.
+    pub reason: String,
+    /// How pressing it is.
+    pub severity: Severity,
+    /// Of the staple held.
+    pub this_update: Option<UnixTime>,
+    /// Of the staple held.
+    pub next_update: Option<UnixTime>,
+    /// When clients stop believing the staple held.
+    pub effective_expiry: Option<UnixTime>,
+    /// How long until clients break: effective expiry of what is loaded minus now. Negative once
+    /// they do; absent where nothing is deployed or nothing is loaded.
+    pub slack_seconds: Option<i64>,
+    /// When its responder is asked next.
+    pub next_attempt: Option<UnixTime>,
+    /// What the last attempt failed with, if it failed.
+    pub last_error: Option<String>,
+    /// Failed attempts since the last success.
+    pub failures: u32,
+    /// The leaf's notAfter.
+    pub not_after: UnixTime,
+    /// Where it is asked about.
+    pub responders: Vec<String>,
+    /// Where its staple is published.
+    pub targets: Vec<TargetStatus>,
+    /// What clients were last seen to be handed, over all targets the worst.
+    pub served: Option<Served>,
+}
+
+/// One place a staple is published to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// Its path.
+    pub path: String,
+    /// What lies there.
+    pub published: Published,
+    /// The servers that read it; empty: none is known.
+    pub servers: Vec<String>,
+    /// What those servers were proved to have taken up.
+    pub loaded: Option<Published>,
+    /// Of the staple that is loaded.
+    pub loaded_expiry: Option<UnixTime>,
+}
+
+/// What lies in a target, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Published {
+    /// The staple that is held.
+    Staple,
+    /// An older staple of the same certificate.
+    OlderStaple,
+    /// `tryLater`.
+    Placeholder,
+    /// Nothing.
+    Nothing,
+    /// Something that no certificate here can use.
+    Foreign,
+}
+
+/// What a handshake showed, against what was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Served {
+    /// As published.
+    Match,
+    /// Nobody could be asked.
+    Unproven,
+    /// Something else.
+    Mismatch,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// `nginx` and the like.
+    pub kind: String,
+    /// Its configuration file.
+    pub config: Option<String>,
+    /// It runs.
+    pub running: bool,
+    /// Its configuration could be read; otherwise the last one that could be is in effect.
+    pub complete: bool,
+    /// Targets that hold more than the server was proved to have taken up.
+    pub pending: usize,
+    /// When it will be reloaded, and why; absent while nothing asks for it.
+    pub next_reload: Option<UnixTime>,
+    /// Why.
+    pub next_reload_reason: Option<String>,
+    /// When it was last reloaded by us.
+    pub last_reload: Option<UnixTime>,
+    /// Why.
+    pub last_reload_reason: Option<String>,
+    /// What the last reload failed with, if it failed.
+    pub last_error: Option<String>,
+}
+
+/// One responder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResponderStatus {
+    /// Where.
+    pub url: String,
+    /// Its circuit is open: it is probed, not asked.
+    pub down: bool,
+    /// Host faults in a row.
+    pub failures: u32,
+    /// Requests on their way.
+    pub in_flight: usize,
+}
+
+/// What a certificate's status is called where only the status counts.
+impl From<OcspStatus> for State {
+    fn from(status: OcspStatus) -> State {
+        match status {
+            OcspStatus::Good => State::Good,
+            OcspStatus::Revoked => State::Revoked,
+            OcspStatus::Unknown => State::Waiting,
+        }
+    }
+}

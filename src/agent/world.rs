@@ -1,0 +1,188 @@
+//! What stands behind the planner's numbers: certificates, URLs, paths and servers.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::profiles::Profile;
+use super::server::Server;
+use crate::digest::{Digest, Fingerprint};
+use crate::fetch::Validators;
+use crate::ocsp::{CertIdHash, Staple};
+use crate::pki::{Certificate, Issued};
+use crate::plan::{CertId, Content, ResponderId, ServerId, TargetId};
+
+/// Gives things small numbers, which are never used again for another thing.
+#[derive(Debug)]
+pub(super) struct Numbers<T> {
+    numbers: HashMap<T, u32>,
+    things: Vec<T>,
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Numbers { numbers: HashMap::new(), things: Vec::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Numbers<T> {
+    /// The number of `thing`, a new one where it has none.
+    pub(super) fn number(&mut self, thing: &T) -> u32 {
+        if let Some(number) = self.numbers.get(thing) {
+            return *number;
+        }
+        let number = u32::try_from(self.things.len()).expect("fewer than four billion things");
+        self.numbers.insert(thing.clone(), number);
+        self.things.push(thing.clone());
+        number
+    }
+
+    pub(super) fn thing(&self, number: u32) -> &T {
+        &self.things[number as usize]
+    }
+}
+
+/// A certificate that some lineage holds now.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) leaf: Arc<Certificate>,
+    /// With its issuer, where that was found.
+    pub(super) issued: Option<Issued>,
+    pub(super) profile: Arc<Profile>,
+    /// Of its lineages; the first is what people call it.
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) responders: Vec<ResponderId>,
+    /// The staple in the store.
+    pub(super) held: Option<Staple>,
+    /// The staple the planner has accepted or is about to judge.
+    pub(super) fetched: Option<Staple>,
+    /// Of the answer held, with the responder that gave it.
+    pub(super) validators: Option<(ResponderId, Validators)>,
+    pub(super) last_error: Option<Box<str>>,
+}
+
+impl Known {
+    pub(super) fn name(&self) -> &Arc<str> {
+        self.names.first().expect("a certificate is in at least one lineage")
+    }
+
+    /// The staple with this digest, held or just fetched.
+    pub(super) fn staple(&self, digest: Digest) -> Option<&Staple> {
+        let mut staples = self.fetched.iter().chain(&self.held);
+        staples.find(|staple| staple.digest() == digest)
+    }
+}
+
+/// A place that staples are published to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    /// The file that is written: links followed.
+    pub(super) path: PathBuf,
+    /// The paths that lead there, as configurations name them.
+    pub(super) known_as: Vec<PathBuf>,
+    /// Where servers present it: the server, and the place in its list of deployments.
+    pub(super) deployments: Vec<(ServerId, usize)>,
+    /// The certificates that claim it.
+    pub(super) claimants: Vec<CertId>,
+    /// What a handshake showed last.
+    pub(super) served: Option<crate::plan::Served>,
+}
+
+impl Place {
+    /// The servers whose configuration names it.
+    pub(super) fn servers(&self) -> Vec<ServerId> {
+        let mut servers: Vec<_> = self.deployments.iter().map(|(server, _)| *server).collect();
+        servers.dedup();
+        servers
+    }
+
+    /// Nothing that the planner was told has changed.
+    pub(super) fn same_for_planning(&self, other: &Place) -> bool {
+        self.claimants == other.claimants && self.servers() == other.servers()
+    }
+}
+
+/// Everything the planner has numbers for.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub(super) fingerprints: Numbers<Fingerprint>,
+    pub(super) certificates: HashMap<CertId, Known>,
+    pub(super) urls: Numbers<Arc<str>>,
+    /// The CertID hash that a responder was seen to answer to.
+    pub(super) hashes: HashMap<ResponderId, CertIdHash>,
+    pub(super) paths: Numbers<PathBuf>,
+    pub(super) places: HashMap<TargetId, Place>,
+    pub(super) servers: HashMap<ServerId, Server>,
+    pub(super) server_keys: Numbers<String>,
+}
+
+impl World {
+    pub(super) fn cert_id(&mut self, fingerprint: &Fingerprint) -> CertId {
+        CertId(self.fingerprints.number(fingerprint))
+    }
+
+    pub(super) fn target_id(&mut self, path: &Path) -> TargetId {
+        TargetId(self.paths.number(&path.to_owned()))
+    }
+
+    pub(super) fn responder_id(&mut self, url: &str) -> ResponderId {
+        ResponderId(self.urls.number(&Arc::from(url)))
+    }
+
+    pub(super) fn url(&self, id: ResponderId) -> &Arc<str> {
+        self.urls.thing(id.0)
+    }
+
+    pub(super) fn path(&self, id: TargetId) -> &Path {
+        self.paths.thing(id.0)
+    }
+
+    pub(super) fn fingerprint(&self, id: CertId) -> Fingerprint {
+        *self.fingerprints.thing(id.0)
+    }
+
+    /// What people call a certificate; its fingerprint once it is gone.
+    pub(super) fn name(&self, id: CertId) -> Arc<str> {
+        match self.certificates.get(&id) {
+            Some(known) => known.name().clone(),
+            None => self.fingerprint(id).to_string().into(),
+        }
+    }
+
+    /// The certificates with these names; none given: all of them.
+    ///
+    /// # Errors
+    /// The first name that nothing is called.
+    pub(super) fn named(&self, names: &[String]) -> Result<Vec<CertId>, String> {
+        if names.is_empty() {
+            return Ok(self.certificates.keys().copied().collect());
+        }
+        let mut found = Vec::new();
+        for name in names {
+            let before = found.len();
+            let called = self.certificates.iter().filter(|(_, known)| {
+                known.names.iter().any(|own| **own == **name) || known.leaf.names().contains(name)
+            });
+            found.extend(called.map(|(id, _)| *id));
+            if found.len() == before {
+                return Err(name.clone());
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The targets that a server's configuration names.
+    pub(super) fn places_of(&self, server: ServerId) -> impl Iterator<Item = TargetId> {
+        let names = move |place: &Place| place.deployments.iter().any(|(of, _)| *of == server);
+        self.places.iter().filter(move |(_, place)| names(place)).map(|(id, _)| *id)
+    }
+
+    /// A staple's bytes as the planner names them.
+    pub(super) fn staple(&self, content: Content) -> Option<&Staple> {
+        let Content::Staple(cert, digest) = content else { return None };
+        self.certificates.get(&cert)?.staple(digest)
+    }
+}

@@ -1,0 +1,121 @@
+//! The thread that writes: staples into the store and into targets, many at a time.
+//!
+//! Making a file durable costs milliseconds whether one is written or a hundred, so whatever has
+//! gathered while a batch was being written goes out as the next one. Order is kept: what was asked for
+//! first is on disk first.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::message::Message;
+use crate::ocsp::Staple;
+use crate::plan::{CertId, Content, Event, TargetId};
+use crate::publish::{self, Publishable, Publisher, Target};
+use crate::store::Store;
+
+/// What a target is to hold.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Staple(Staple),
+    Placeholder,
+    Nothing,
+}
+
+/// Something to be written.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A staple becomes the one that is held.
+    Keep { cert: CertId, staple: Staple },
+    /// A target gets its content.
+    Publish { target: TargetId, path: PathBuf, content: Content, what: What },
+}
+
+type Outcome = (Event, Option<String>);
+
+/// Takes jobs; the thread behind it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Writer {
+    jobs: Sender<Job>,
+}
+
+impl Writer {
+    /// A thread that writes into `store`, and tells `outbox` what became of it.
+    pub(super) fn start(store: Arc<Store>, outbox: UnboundedSender<Message>) -> Writer {
+        let (jobs, queue) = channel();
+        thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || write_all(&queue, &store, &outbox))
+            .expect("the system has a thread to spare");
+        Writer { jobs }
+    }
+
+    pub(super) fn write(&self, job: Job) {
+        self.jobs.send(job).expect("the thread ends only when this is dropped");
+    }
+}
+
+fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Message>) {
+    let publisher = Publisher::new(publish::Settings {
+        staples: store.dir().staples(),
+        reserve: store.dir().root().join("reserve"),
+    });
+    while let Ok(first) = queue.recv() {
+        let mut keeps = Vec::new();
+        let mut publishes = Vec::new();
+        for job in std::iter::once(first).chain(queue.try_iter()) {
+            match job {
+                Job::Keep { cert, staple } => keeps.push((cert, staple)),
+                Job::Publish { target, path, content, what } => {
+                    publishes.push((target, path, content, what));
+                }
+            }
+        }
+        let mut outcomes = keep(store, &keeps);
+        outcomes.extend(publish(&publisher, &publishes));
+        if outbox.send(Message::Written(outcomes)).is_err() {
+            return;
+        }
+    }
+}
+
+fn keep(store: &Store, keeps: &[(CertId, Staple)]) -> Vec<Outcome> {
+    let staples: Vec<Staple> = keeps.iter().map(|(_, staple)| staple.clone()).collect();
+    let kept = store.keep(&staples);
+    let outcomes = keeps.iter().zip(kept).map(|((cert, _), outcome)| {
+        let complaint = outcome.as_ref().err().map(ToString::to_string);
+        let outcome = outcome.map_err(|error| error.fault());
+        (Event::Kept { cert: *cert, outcome }, complaint)
+    });
+    outcomes.collect()
+}
+
+fn publish(
+    publisher: &Publisher,
+    publishes: &[(TargetId, PathBuf, Content, What)],
+) -> Vec<Outcome> {
+    let items: Vec<_> = publishes
+        .iter()
+        .map(|(_, path, _, what)| {
+            let what = match what {
+                What::Staple(staple) => Publishable::Staple(staple),
+                What::Placeholder => Publishable::Placeholder,
+                What::Nothing => Publishable::Nothing,
+            };
+            (Target::File(path.clone()), what)
+        })
+        .collect();
+    let published = publisher.publish(&items);
+    let outcomes = publishes.iter().zip(published).map(|((target, _, content, _), outcome)| {
+        let complaint = outcome.as_ref().err().map(|error| match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        });
+        let outcome = outcome.map(|_| *content).map_err(|error| error.fault());
+        (Event::Published { target: *target, outcome }, complaint)
+    });
+    outcomes.collect()
+}

@@ -1,0 +1,76 @@
+//! `staplekeeper refresh`, also called `--refresh-now`.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::client::{Client, Line};
+use crate::agent::{self, Progress};
+use crate::config::Settings;
+use crate::serve::control::Refresh;
+
+/// What the command takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Names of certificates; none: all of them
+    #[arg(value_name = "NAME")]
+    pub(super) names: Vec<String>,
+    /// Leave the servers alone
+    #[arg(long)]
+    pub(super) no_reload: bool,
+}
+
+/// Refreshes through the running agent, or in this process where none runs.
+pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCode> {
+    let order = Refresh { names: args.names, no_reload: args.no_reload };
+    let mut tally = Tally::default();
+    match Client::call(&settings).await? {
+        Line::Agent(client) => {
+            let said = |line: &[u8]| tally.take(&serde_json::from_slice(line)?);
+            client.refresh(&order, said).await?;
+        }
+        Line::Nobody => {
+            agent::refresh_here(settings, &order, |progress| tally.take(progress)).await?;
+        }
+    }
+    tally.end()
+}
+
+#[derive(Default)]
+struct Tally {
+    done: Option<(usize, usize)>,
+    shown: usize,
+}
+
+impl Tally {
+    fn take(&mut self, progress: &Progress) -> anyhow::Result<()> {
+        match progress {
+            Progress::Refused { reason } => bail!("{reason}"),
+            Progress::Done { good, bad } => self.done = Some((*good, *bad)),
+            Progress::Certificate(verdict) => {
+                self.shown += 1;
+                let word = if verdict.good { "ok" } else { "FAILED" };
+                if std::io::stdout().is_terminal() {
+                    // Only what needs a look stays; the rest is counted on one line.
+                    if verdict.good {
+                        anstream::eprint!("\r{} settled", self.shown);
+                        return Ok(());
+                    }
+                    anstream::eprint!("\r\x1b[K");
+                }
+                anstream::println!("{}\t{word}\t{}", verdict.name, verdict.text);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(self) -> anyhow::Result<ExitCode> {
+        let Some((good, bad)) = self.done else { bail!("the agent stopped before it was done") };
+        if std::io::stdout().is_terminal() {
+            anstream::eprint!("\r\x1b[K");
+        }
+        anstream::eprintln!("{good} of {} certificates have what they should have", good + bad);
+        Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+}
