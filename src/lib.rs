@@ -1,4 +1,67 @@
-//! staplekeeper keeps every OCSP staple of a web server fresh, verified and served.
+//! staplekeeper stands beside a web server and keeps every OCSP staple fresh, verified and served.
+//!
+//! This page is the guided tour: how a staple travels, which module does what, what is never done,
+//! and where each rule of the RFCs is kept.
+//!
+//! # The way of a staple
+//!
+//! ```text
+//! discover -> plan -> fetch -> verify -> store -> publish -> reload -> confirm
+//!    ^          |                                                        |
+//!    |          +---- the planner is told of every outcome --------------+
+//!    files, nginx/Apache configuration, inotify
+//! ```
+//!
+//! The core decides, the shell acts. [`plan::Planner`] is a pure state machine: a [`plan::Event`] and
+//! the instant go in, [`plan::Action`]s come out. [`agent`] performs them and feeds back what
+//! happened. Waiting is an action too, so a year of refreshes runs in a test within seconds.
+//!
+//! # Where things are
+//!
+//! | module | kind | what |
+//! | --- | --- | --- |
+//! | [`time`], [`digest`] | core | instants and lengths of time; SHA-256 digests |
+//! | [`pki`] | core | certificates, who issued whom, TLS feature, AIA |
+//! | [`ocsp`] | core | requests, responses and `verify`: encode, decode, judge |
+//! | [`plan`] | core | windows, back-off, when to reload; the planner |
+//! | [`discover`] | shell | servers' configuration, certificate folders, watching |
+//! | [`fetch`] | shell | HTTP to responders, with bounds |
+//! | [`store`] | shell | what survives a restart |
+//! | [`publish`] | shell | staples, placed where servers read them |
+//! | [`reload`] | shell | systemd, signals, commands; noticing others' reloads |
+//! | [`confirm`] | shell | handshakes that show what is served |
+//! | [`serve`] | shell | the control socket |
+//! | [`clock`], [`files`] | shell | the machine's clocks; files that appear whole or not at all |
+//! | [`config`] | | the configuration file and what it means |
+//! | [`agent`] | | the loop that performs what the planner decides |
+//! | [`cli`] | | the commands |
+//!
+//! # What holds
+//!
+//! `tests/it/tidy.rs` reads the sources to see that this stays so.
+//!
+//! - Core modules import no shell module, no tokio, no files, sockets or environment, and no clock: the
+//!   instant is an argument. `plan` knows no staples, paths or server names, only facts and digests.
+//! - Shell modules import core modules (and `files`) only; `agent` and `cli` alone bring them together.
+//! - Only [`ocsp::verify`] makes a [`ocsp::Staple`]. `store` keeps nothing else; `publish` writes a
+//!   staple, the `tryLater` placeholder, or nothing. Bytes read back from disk are verified again.
+//! - A failed scan removes nothing; a failed fetch replaces nothing; a full disk stops no publishing.
+//! - A file that a server reads is the old one or the new one, never part of one, and never missing.
+//! - Private keys are skipped while PEM is read, kept nowhere and logged never.
+//! - `discover` uses no network; the loopback sockets the operator configured are all that is opened.
+//!
+//! # The RFCs
+//!
+//! | rule | where |
+//! | --- | --- |
+//! | RFC 6960 §3.2, acceptance of a response | [`ocsp::verify`] |
+//! | RFC 6960 §4.1, RFC 9654, requests and nonces | [`ocsp::request`] |
+//! | RFC 6960 §4.2, responses | [`ocsp::Response`] |
+//! | RFC 6960 appendix A, RFC 9919 §6-7, HTTP and caching | [`fetch`] |
+//! | RFC 7633, Must-Staple | [`pki::TlsFeature`] |
+//! | RFC 8446 §4.4.2.1, RFC 6066 §8, staples in handshakes | [`confirm`] |
+//!
+//! Departures that real responders force on us: `doc/relaxed-validation.md`.
 
 pub mod agent;
 pub mod cli;

@@ -43,6 +43,7 @@ use crate::plan::{Attempts, Event, Planner, Policy};
 use crate::serve::control::{Call, Control, Order, SOCKET};
 use crate::store::{self, StateDir, Store, StoreError};
 use message::Message;
+pub use model::scan_settings;
 pub use once::{look, refresh_here};
 pub use profiles::ProfileError;
 use profiles::Profiles;

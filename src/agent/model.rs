@@ -30,7 +30,7 @@ pub(super) struct Scanned {
 }
 
 /// What `discover` is told by the configuration.
-pub(super) fn scan_settings(settings: &Settings) -> discover::Settings {
+pub fn scan_settings(settings: &Settings) -> discover::Settings {
     let server = |server: &settings::Server| discover::Server {
         kind: server.kind,
         config: server.config.clone(),

@@ -3,6 +3,7 @@
 //! Human words go to standard error, data to standard output. Exit statuses are each command's own;
 //! 2 is always "used or configured wrongly".
 
+mod adopt;
 mod client;
 mod completions;
 mod config;
@@ -52,6 +53,8 @@ enum Command {
     Status(status::Args),
     Probe(probe::Args),
     Verify(verify::Args),
+    /// As root: make targets in folders of root's links into the folder of staples
+    Adopt(adopt::Args),
     /// Check the configuration, or show what it means
     #[command(subcommand)]
     Config(config::Action),
@@ -82,6 +85,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             logging::start(logging::Level::Errors);
             block_on(status::run(args, settings::load(path)?))
         }
+        Some(Command::Adopt(args)) => adopt::run(&args, &settings::load(path)?),
         Some(Command::Config(action)) => config::run(&action, path),
         Some(Command::Completions(args)) => Ok(completions::run(&args)),
         Some(Command::Probe(args)) => block_on(probe::run(args)),

@@ -44,7 +44,7 @@ fn unpack(body: Vec<u8>) -> Vec<Vec<u8>> {
     }
 }
 
-/// The certificates of a SignedData (RFC 5652 §5.1): SEQUENCE { signedData, [0] SEQUENCE { …, [0]
+/// The certificates of a SignedData (RFC 5652 §5.1): SEQUENCE { signedData, `[0]` SEQUENCE { …, `[0]`
 /// certificates, … } }. Walked by hand, since their SET is seldom in DER's order.
 fn certificates(der: &[u8]) -> der::Result<Option<Vec<Vec<u8>>>> {
     let content_info = AnyRef::from_der(der)?;

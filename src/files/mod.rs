@@ -2,7 +2,7 @@
 //!
 //! [`write_many`] brings a batch of files in: each is written under a temporary name beside its
 //! place, all are made durable together, and only then are they renamed. A crash at any instant
-//! leaves the old file or the new one. [`read`] takes bytes of bounded length out and never waits
+//! leaves the old file or the new one. [`read()`] takes bytes of bounded length out and never waits
 //! for a pipe. Shell modules share this; it knows nothing of staples.
 
 mod clean;
@@ -122,7 +122,7 @@ pub fn follow(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
     Err(nix::errno::Errno::ELOOP.into())
 }
 
-/// A name for a file that is not finished, in a folder where [`clean`] will find it after a crash.
+/// A name for a file that is not finished, in a folder where [`clean()`] will find it after a crash.
 pub fn temporary_name() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -6,7 +6,7 @@
 //! files do not use it.
 //!
 //! Temporary names are `.staplekeeper-PID-RANDOM.tmp`. They start with a dot since HAProxy loads
-//! whatever else lies in its folders, and carry the pid so that [`clean`](super::clean) can tell
+//! whatever else lies in its folders, and carry the pid so that [`clean`](super::clean()) can tell
 //! what a crash left behind from what another process is writing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

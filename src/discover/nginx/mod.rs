@@ -1,6 +1,6 @@
 //! nginx: its configuration with includes, inheritance and shared listeners, as deployments.
 //!
-//! [`syntax`] reads words, [`read`] walks through the files by way of [`include`], [`inherit`] knows
+//! [`syntax`] reads words, [`read`] walks through the files by way of [`mod@include`], [`inherit`] knows
 //! the TLS directives and [`listen`] the addresses. A configuration that was read once is read again
 //! only when one of its files or folders has changed.
 
