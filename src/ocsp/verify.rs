@@ -223,15 +223,15 @@ impl Signed<'_> {
             let (delegate, issuer) = (delegate.subject(), issuer.subject());
             return Err(Rejection::DelegateNotSigned { delegate, issuer, cause });
         }
-        let usage = delegate.extended_key_usage().unwrap_or_default();
-        if !usage.ocsp_signing {
-            let delegate = delegate.subject();
-            return Err(Rejection::DelegateWithoutOcspSigning { delegate, found: usage.oids });
+        let rights = delegate.signing_rights();
+        if !rights.ocsp_signing {
+            let (delegate, found) = (delegate.subject(), rights.extended_key_usages);
+            return Err(Rejection::DelegateWithoutOcspSigning { delegate, found });
         }
-        if !delegate.may_sign() {
+        if !rights.signatures {
             return Err(Rejection::DelegateMayNotSign { delegate: delegate.subject() });
         }
-        if let Some(oid) = delegate.unknown_critical_extension() {
+        if let Some(oid) = rights.unknown_critical {
             return Err(Rejection::DelegateUnknownCritical { delegate: delegate.subject(), oid });
         }
         self.valid_now(delegate)

@@ -10,7 +10,7 @@ use der::{Reader, SliceReader};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::extensions::{self, ExtendedKeyUsage, TlsFeature};
+use super::extensions::{self, SigningRights, TlsFeature};
 use super::key::KeyType;
 use super::name::name_text;
 use super::serial::Serial;
@@ -204,19 +204,9 @@ impl Certificate {
         self.parsed(extensions::authority_key_id)
     }
 
-    /// Its extended key usages; none without the extension.
-    pub fn extended_key_usage(&self) -> Option<ExtendedKeyUsage> {
-        self.parsed(extensions::extended_key_usage)
-    }
-
-    /// Whether keyUsage lets its key make signatures; true without the extension.
-    pub fn may_sign(&self) -> bool {
-        self.parsed(extensions::may_sign)
-    }
-
-    /// The OID of the first critical extension that we give no meaning to.
-    pub fn unknown_critical_extension(&self) -> Option<String> {
-        self.parsed(extensions::unknown_critical)
+    /// What its extensions let its key sign.
+    pub fn signing_rights(&self) -> SigningRights {
+        self.parsed(extensions::signing_rights)
     }
 
     /// What its issuer signed: tbsCertificate, as encoded.

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use der::asn1::AnyRef;
+use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -19,13 +19,17 @@ pub struct TlsFeature {
     pub status_request_v2: bool,
 }
 
-/// The extended key usages that matter to us (RFC 5280 §4.2.1.12).
+/// What a certificate's extensions let its key sign (RFC 5280 §4.2, RFC 6960 §4.2.2.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExtendedKeyUsage {
-    /// `id-kp-OCSPSigning`: may sign responses for its issuer.
+pub struct SigningRights {
+    /// Among its extended key usages is `id-kp-OCSPSigning`: it may answer for its issuer.
     pub ocsp_signing: bool,
-    /// All of them, as OIDs.
-    pub oids: Vec<String>,
+    /// All its extended key usages, as OIDs; empty without the extension.
+    pub extended_key_usages: Vec<String>,
+    /// keyUsage has digitalSignature or nonRepudiation, or there is no such extension.
+    pub signatures: bool,
+    /// The OID of the first critical extension that these rights do not take into account.
+    pub unknown_critical: Option<String>,
 }
 
 const TLS_FEATURE: &str = "1.3.6.1.5.5.7.1.24";
@@ -113,25 +117,28 @@ pub(super) fn is_ca(certificate: &X509Certificate<'_>) -> bool {
     certificate.basic_constraints().ok().flatten().is_some_and(|basic| basic.value.ca)
 }
 
-pub(super) fn extended_key_usage(certificate: &X509Certificate<'_>) -> Option<ExtendedKeyUsage> {
-    certificate.extensions().iter().find_map(|extension| {
-        // id-ce-extKeyUsage, read here by itself so that every OID is seen as written.
-        if extension.oid.to_id_string() != "2.5.29.37" {
-            return None;
-        }
-        let oids = Vec::<der::asn1::ObjectIdentifier>::from_der(extension.value).ok()?;
-        let oids: Vec<String> = oids.iter().map(ToString::to_string).collect();
-        Some(ExtendedKeyUsage { ocsp_signing: oids.iter().any(|oid| oid == KP_OCSP_SIGNING), oids })
-    })
+pub(super) fn signing_rights(certificate: &X509Certificate<'_>) -> SigningRights {
+    let extended_key_usages = extended_key_usages(certificate);
+    SigningRights {
+        ocsp_signing: extended_key_usages.iter().any(|oid| oid == KP_OCSP_SIGNING),
+        extended_key_usages,
+        signatures: match certificate.key_usage() {
+            Ok(Some(usage)) => usage.value.digital_signature() || usage.value.non_repudiation(),
+            Ok(None) => true,
+            Err(_) => false,
+        },
+        unknown_critical: unknown_critical(certificate),
+    }
 }
 
-/// Whether the key may make signatures: true without a keyUsage extension (RFC 5280 §4.2.1.3).
-pub(super) fn may_sign(certificate: &X509Certificate<'_>) -> bool {
-    match certificate.key_usage() {
-        Ok(Some(usage)) => usage.value.digital_signature() || usage.value.non_repudiation(),
-        Ok(None) => true,
-        Err(_) => false,
-    }
+/// Every OID as written, known to the parser or not.
+fn extended_key_usages(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let mut extensions = certificate.extensions().iter();
+    let extension = extensions.find(|extension| extension.oid.to_id_string() == "2.5.29.37");
+    let oids = extension
+        .and_then(|extension| Vec::<ObjectIdentifier>::from_der(extension.value).ok())
+        .unwrap_or_default();
+    oids.iter().map(ToString::to_string).collect()
 }
 
 pub(super) fn subject_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
@@ -150,8 +157,7 @@ pub(super) fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<
     })
 }
 
-/// The first critical extension of a kind that judging a delegate does not take into account.
-pub(super) fn unknown_critical(certificate: &X509Certificate<'_>) -> Option<String> {
+fn unknown_critical(certificate: &X509Certificate<'_>) -> Option<String> {
     const UNDERSTOOD: &[&str] = &[
         "2.5.29.14",            // subjectKeyIdentifier
         "2.5.29.15",            // keyUsage

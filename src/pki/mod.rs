@@ -7,6 +7,7 @@
 
 mod certificate;
 mod chain;
+mod cms;
 mod extensions;
 mod key;
 mod name;
@@ -17,7 +18,7 @@ pub mod signature;
 pub use certificate::{Certificate, CertificateError};
 pub(crate) use chain::signed_by;
 pub use chain::{Issued, NotIssued};
-pub use extensions::{ExtendedKeyUsage, TlsFeature};
+pub use extensions::{SigningRights, TlsFeature};
 pub use key::KeyType;
 pub use name::{name_text, same_name};
 pub use pem::{ReadError, read_certificates};

@@ -58,7 +58,7 @@ fn check(cases: &[Case]) {
             surprises.push(format!("{}: {said}", case.name));
         }
         let trusted = rules.trusted_signers.first().map(|_| &world.authority);
-        let second = openssl::judge(folder.path(), &response, &leaf, trusted);
+        let second = || openssl::judge(folder.path(), &response, &leaf, trusted);
         if let Err(surprise) = case.openssl.compare(second) {
             surprises.push(format!("{}: {surprise}", case.name));
         }
@@ -511,6 +511,28 @@ fn signers_with_the_right() {
         )
         .rules(|world, rules| rules.trusted_signers.push(read(&world.authority))),
         case(
+            "a lattice signature",
+            |world| {
+                let draft = Draft::delegate("Responder").keyed(Kind::MlDsa44, 1);
+                sound(world).delegated(&world.ca.issue(draft)).der()
+            },
+            BY_DELEGATE,
+            CannotSay("version 3.0 does not know ML-DSA"),
+        ),
+        case(
+            "lattices all the way",
+            |_| {
+                let leaf = lattice();
+                let delegate = Draft::delegate("Responder").keyed(Kind::MlDsa65, 1);
+                let delegate = leaf.issuer().issue(delegate);
+                let now = jiff::Timestamp::now().as_second();
+                Forge::new(&leaf, now).delegated(&delegate).der()
+            },
+            BY_DELEGATE,
+            CannotSay("version 3.0 does not know ML-DSA"),
+        )
+        .about(|_| lattice()),
+        case(
             "SHA-1 where it is allowed",
             |world| {
                 let scheme = Some(Scheme::RSA_SHA1);
@@ -535,6 +557,12 @@ fn signers_with_the_right() {
 fn plain_issuer(_: &World) -> Identity {
     let draft = Draft::authority("Plain CA").keyed(Kind::P256, 3);
     let ca = Draft { key_usage: Some(0x06), ..draft }.self_signed();
+    ca.issue(Draft { serial: vec![0x10, 0x01], ..Draft::leaf("www.example.org") })
+}
+
+/// Our leaf under a CA with an ML-DSA-87 key.
+fn lattice() -> Identity {
+    let ca = Draft::authority("Lattice CA").keyed(Kind::MlDsa87, 1).self_signed();
     ca.issue(Draft { serial: vec![0x10, 0x01], ..Draft::leaf("www.example.org") })
 }
 
