@@ -119,6 +119,10 @@ fn looks(deployment: &Deployment, key: Option<KeyKind>) -> Vec<Look> {
         deployment.listeners.iter().filter(|one| one.transport == Transport::Tls).collect();
     listeners.sort_by_key(|one| one.proxy_protocol);
     let look = |listener: &Listener| {
+        // Without a name to ask for, only a default server answers for itself.
+        if server_name.is_none() && !listener.default {
+            return None;
+        }
         let address = match &listener.address {
             Address::Ip(address) => confirm::Address::Tcp(reachable(*address)),
             Address::Unix(path) => confirm::Address::Unix(path.to_path_buf()),

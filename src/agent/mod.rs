@@ -114,7 +114,10 @@ pub struct Agent {
     outbox: mpsc::UnboundedSender<Message>,
     alarm: Alarm,
     refreshing: Vec<Refreshing>,
-    /// What could not be read or used since the last scan.
+    progress_told: Instant,
+    /// What the last scan could not read or use.
+    scan_problems: Vec<String>,
+    /// What went wrong since the last scan.
     problems: Vec<String>,
     /// Issuers that were learned by AIA.
     issuers: Arc<[Arc<Certificate>]>,
@@ -174,6 +177,8 @@ impl Agent {
             outbox,
             alarm,
             refreshing: Vec::new(),
+            progress_told: Instant::now(),
+            scan_problems: Vec::new(),
             problems: Vec::new(),
             issuers: Arc::new([]),
             issuers_asked: HashSet::new(),
@@ -203,6 +208,8 @@ impl Agent {
         let mut hang_up = signal(SignalKind::hangup()).map_err(system("SIGHUP"))?;
         let (calls, mut called) = mpsc::unbounded_channel();
         let socket = self.settings.runtime_dir.join(SOCKET);
+        // systemd makes it; whoever starts the agent by hand need not. Binding tells what is wrong.
+        let _ = std::fs::create_dir_all(&self.settings.runtime_dir);
         let control = Control::bind(&socket)
             .map_err(|cause| StartError::Control { path: socket.clone(), cause })?;
         let control = tokio::spawn(control.serve(calls));

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::message::Message;
 use super::prepare::{self, Inspected};
+use super::profiles::Profile;
 use super::server::Server;
 use super::world::{Known, Place};
 use super::{Agent, SIGHT_SOON_FOR};
@@ -15,6 +16,7 @@ use crate::config::{Settings, settings};
 use crate::digest::Fingerprint;
 use crate::discover::{self, Kind, Names, PathMap, Scan, Scanner, Standing};
 use crate::fetch::Validators;
+use crate::ocsp::Staple;
 use crate::pki::{self, Certificate, Issued};
 use crate::plan::{
     self, Attempts, Bare, CertId, Delivery, Event, Loaded, ResponderId, ServerId, Sighting,
@@ -109,9 +111,7 @@ impl Agent {
         self.scanner = Some((scanner, names));
         self.watch_paths = Some(scan.watch.clone());
         self.problems.clear();
-        for problem in &scan.problems {
-            self.complain(problem.to_string());
-        }
+        self.take_problems(&scan);
         let servers = self.servers(&scan);
         let (seen, order) = seen(&scan);
         let wanted = self.wanted(&scan, &seen, &servers);
@@ -126,14 +126,22 @@ impl Agent {
         }
     }
 
+    /// Keeps what the scan could not read for the status, and logs what is new of it.
+    fn take_problems(&mut self, scan: &Scan) {
+        let of_servers = scan.servers.iter().flat_map(|server| &server.problems);
+        let all = scan.problems.iter().chain(of_servers);
+        let problems: Vec<String> = all.map(ToString::to_string).collect();
+        for problem in problems.iter().filter(|problem| !self.scan_problems.contains(problem)) {
+            tracing::warn!("{problem}");
+        }
+        self.scan_problems = problems;
+    }
+
     /// The numbers of the configured servers, in the scan's order.
     fn servers(&mut self, scan: &Scan) -> Vec<ServerId> {
         let configured = self.settings.servers.clone().unwrap_or_default();
         let mut ids = Vec::new();
         for (at, model) in scan.servers.iter().enumerate() {
-            for problem in &model.problems {
-                self.complain(problem.to_string());
-            }
             let key = Server::key(model);
             let id = ServerId(self.world.server_keys.number(&key));
             ids.push(id);
@@ -196,61 +204,70 @@ impl Agent {
         wanted
     }
 
-    /// Tells the planner of certificates that are new or that more is known of.
+    /// Tells the planner of certificates that are new, or that are to be asked about otherwise.
     fn certificates(&mut self, seen: &HashMap<Fingerprint, Seen>, order: &[Fingerprint]) {
         let mut fresh = Vec::new();
         for fingerprint in order {
             let one = &seen[fingerprint];
             let id = self.world.cert_id(fingerprint);
+            let profile = one.issued.as_ref().map(|issued| self.profiles.of(issued).clone());
+            let profile = profile.unwrap_or_default();
             match self.world.certificates.get_mut(&id) {
-                Some(known) if known.issued.is_some() == one.issued.is_some() => {
+                Some(known)
+                    if known.issued.is_some() == one.issued.is_some()
+                        && known.profile == profile =>
+                {
                     known.names.clone_from(&one.names);
                 }
-                _ => fresh.push((id, one)),
+                _ => fresh.push((id, one, profile)),
             }
         }
-        let profiles = self.profiles.clone();
         let jobs: Vec<_> = fresh
             .iter()
-            .filter_map(|(_, one)| {
-                let issued = one.issued.clone()?;
-                let profile = profiles.of(&issued).clone();
-                Some((issued, profile))
-            })
+            .filter_map(|(_, one, profile)| Some((one.issued.clone()?, profile.clone())))
             .collect();
-        let now = self.clock.now().wall;
-        let held = prepare::load(&self.state, &jobs, now);
-        for (id, one) in fresh {
-            let profile = one.issued.as_ref().map(|issued| profiles.of(issued).clone());
-            let urls = match (&one.issued, &profile) {
-                (Some(issued), Some(profile)) => profile.responders(issued),
-                _ => Vec::new(),
-            };
-            let responders: Vec<_> = urls.iter().map(|url| self.world.responder_id(url)).collect();
-            let known = Known {
-                leaf: one.leaf.clone(),
-                issued: one.issued.clone(),
-                profile: profile.unwrap_or_default(),
-                names: one.names.clone(),
-                responders: responders.clone(),
-                held: held.get(&one.leaf.fingerprint()).cloned(),
-                fetched: None,
-                validators: None,
-                last_error: None,
-            };
-            let known = Known { validators: self.validators(&known), ..known };
+        let held = prepare::load(&self.state, &jobs, self.clock.now().wall);
+        for (id, one, profile) in fresh {
+            let known = self.know(id, one, profile, &held);
             let facts = plan::Certificate {
                 id,
                 identity: one.leaf.fingerprint(),
                 must_staple: one.leaf.must_staple(),
                 not_after: one.leaf.not_after(),
-                responders,
+                responders: known.responders.clone(),
                 held: known.held.as_ref().map(|staple| staple.facts()),
                 attempts: self.earlier_attempts(&one.leaf.fingerprint()),
             };
             self.world.certificates.insert(id, known);
             self.handle(Event::Found(facts));
         }
+    }
+
+    /// All there is to know of a certificate; what was under way about it goes on.
+    fn know(
+        &mut self,
+        id: CertId,
+        one: &Seen,
+        profile: Arc<Profile>,
+        held: &HashMap<Fingerprint, Staple>,
+    ) -> Known {
+        let urls = one.issued.as_ref().map(|issued| profile.responders(issued)).unwrap_or_default();
+        let responders = urls.iter().map(|url| self.world.responder_id(url)).collect();
+        let before = self.world.certificates.remove(&id);
+        let (fetched, last_error) =
+            before.map(|known| (known.fetched, known.last_error)).unwrap_or_default();
+        let known = Known {
+            leaf: one.leaf.clone(),
+            issued: one.issued.clone(),
+            profile,
+            names: one.names.clone(),
+            responders,
+            held: held.get(&one.leaf.fingerprint()).cloned(),
+            fetched,
+            validators: None,
+            last_error,
+        };
+        Known { validators: self.validators(&known), ..known }
     }
 
     /// Tells the planner of targets that are new or whose certificates or servers are others.

@@ -11,7 +11,7 @@ use crate::ocsp::Rules;
 use crate::pki::{self, Certificate, Issued};
 
 /// How the responders of some certificates are asked and how their answers are judged.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Profile {
     matches: IssuerMatch,
     responders: Option<Vec<String>>,

@@ -1,10 +1,12 @@
 //! Follows what somebody asked for by hand until the last certificate is settled.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Agent;
 use super::status::{CertificateStatus, Published, Served, Severity, State};
@@ -12,6 +14,9 @@ use crate::digest::Fingerprint;
 use crate::plan::{CertId, Event, Want};
 use crate::serve::control::Refresh;
 use crate::time::{UnixTime, format_duration};
+
+/// Between two looks at what has been settled, while there is work.
+const TELL_EVERY: Duration = Duration::from_millis(50);
 
 /// A line of the answer to a refresh.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +92,12 @@ impl Agent {
 
     /// Tells those who wait for a refresh what has been settled since.
     pub(super) fn report_progress(&mut self) {
+        // Asking about each of very many after every event would cost more than the work itself.
+        let busy = !self.planner.busy().is_idle();
+        if self.refreshing.is_empty() || busy && self.progress_told.elapsed() < TELL_EVERY {
+            return;
+        }
+        self.progress_told = Instant::now();
         let mut refreshing = std::mem::take(&mut self.refreshing);
         refreshing.retain_mut(|one| {
             let settled: Vec<CertId> =

@@ -44,7 +44,7 @@ impl Agent {
             certificates,
             servers: servers.into_iter().filter_map(|id| self.server_status(id)).collect(),
             responders: self.responder_statuses(),
-            problems: self.problems.clone(),
+            problems: self.scan_problems.iter().chain(&self.problems).cloned().collect(),
         }
     }
 
