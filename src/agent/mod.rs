@@ -1,10 +1,12 @@
 //! The agent: performs what the planner decides and tells it what became of it.
 //!
-//! One task holds all state; everything slow runs elsewhere and comes back as a `Message`. `model`
-//! turns scans into events, `perform` turns actions into work, `asking`, `looking` and `writer` are
-//! that work, `refreshing` follows what somebody asked for by hand, `report` makes the status document.
+//! One task holds all state; everything slow runs elsewhere and comes back as a `Message`. `model` and
+//! `sighting` turn what is found into events, `perform` turns actions into work, `asking`, `looking`,
+//! `writer` and `issuers` are that work, `remember` is what survives a restart, `refreshing` follows
+//! what somebody asked for by hand, `report` makes the status document.
 
 mod asking;
+mod issuers;
 mod looking;
 mod message;
 mod model;
@@ -16,6 +18,7 @@ mod refreshing;
 mod remember;
 mod report;
 mod server;
+mod sighting;
 pub mod status;
 mod world;
 mod writer;

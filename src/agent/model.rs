@@ -17,10 +17,9 @@ use crate::digest::Fingerprint;
 use crate::discover::{self, Kind, Names, PathMap, Scan, Scanner, Standing};
 use crate::fetch::Validators;
 use crate::ocsp::Staple;
-use crate::pki::{self, Certificate, Issued};
+use crate::pki::{Certificate, Issued};
 use crate::plan::{
-    self, Attempts, Bare, CertId, Delivery, Event, Loaded, ResponderId, ServerId, Sighting,
-    TargetId,
+    self, Attempts, Bare, CertId, Delivery, Event, Loaded, ResponderId, ServerId, TargetId,
 };
 
 /// What a scan needs and gives back.
@@ -361,85 +360,6 @@ impl Agent {
         for id in unserved {
             self.world.servers.remove(&id);
             self.handle(Event::Unserved(id));
-        }
-    }
-
-    /// Looks at every server: whether it runs, and whether somebody else reloaded it.
-    pub(super) fn sight(&mut self) {
-        let ids: Vec<ServerId> = self.world.servers.keys().copied().collect();
-        for id in ids {
-            let Some(server) = self.world.servers.get_mut(&id) else { continue };
-            let before = server.facts();
-            let sighting = server.sight();
-            let facts = server.facts();
-            if facts.reloads != before.reloads || (sighting.is_none() && facts != before) {
-                self.handle(Event::Served(id, facts));
-            }
-            if let Some(sighting) = sighting {
-                let server = &self.world.servers[&id];
-                match sighting {
-                    Sighting::Started => tracing::info!(server = %server.label(), "was started"),
-                    Sighting::Stopped => tracing::info!(server = %server.label(), "was stopped"),
-                    Sighting::Reloaded => {
-                        tracing::info!(server = %server.label(), "was reloaded by somebody else");
-                    }
-                }
-                self.handle(Event::Sighted(id, sighting));
-            }
-        }
-    }
-
-    /// Fetches the issuers that leaves name, once per URL and scan period.
-    fn look_for_issuers(&mut self, scan: &Scan) {
-        for missing in &scan.missing_issuers {
-            for url in &missing.ca_issuers_urls {
-                if !self.issuers_asked.insert(url.clone()) {
-                    continue;
-                }
-                let (fetcher, outbox) = (self.fetcher.clone(), self.outbox.clone());
-                let url = url.clone();
-                tokio::spawn(async move {
-                    let fetched = fetcher.fetch_issuer(&url, &Default::default()).await;
-                    let _ = outbox.send(Message::IssuersFetched { url, outcome: fetched });
-                });
-            }
-        }
-    }
-
-    /// Keeps what was fetched from an AIA URL; whether it issued anything is for the next scan to prove.
-    pub(super) fn issuers_fetched(
-        &mut self,
-        url: &str,
-        outcome: Result<Vec<Vec<u8>>, crate::fetch::AskError>,
-    ) {
-        let found = match outcome {
-            Ok(found) => found,
-            Err(error) => {
-                return self.complain(format!("cannot fetch an issuer: {error}; {}", error.hint()));
-            }
-        };
-        let before = self.issuers.len();
-        for der in found {
-            match pki::Certificate::from_der(&der) {
-                Ok(certificate) => self.learn_issuer(Arc::new(certificate)),
-                Err(error) => self.complain(format!("{url}: not a certificate: {error}")),
-            }
-        }
-        if self.issuers.len() > before {
-            self.rescan();
-        }
-    }
-
-    fn learn_issuer(&mut self, issuer: Arc<Certificate>) {
-        if self.issuers.iter().any(|known| known.fingerprint() == issuer.fingerprint()) {
-            return;
-        }
-        tracing::info!(issuer = %issuer.subject(), "learned an issuer");
-        let mut issuers = self.issuers.to_vec();
-        issuers.push(issuer.clone());
-        self.issuers = issuers.into();
-        if let Some(Err(error)) = self.store.as_ref().map(|store| store.remember_issuer(&issuer)) {
-            self.complain(error.to_string());
         }
     }
 

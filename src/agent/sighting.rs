@@ -1,0 +1,31 @@
+//! Looks at servers from time to time: nothing tells of a start, a stop or somebody else's reload.
+
+use super::Agent;
+use crate::plan::{Event, ServerId, Sighting};
+
+impl Agent {
+    /// Looks at every server: whether it runs, and whether somebody else reloaded it.
+    pub(super) fn sight(&mut self) {
+        let ids: Vec<ServerId> = self.world.servers.keys().copied().collect();
+        for id in ids {
+            let Some(server) = self.world.servers.get_mut(&id) else { continue };
+            let before = server.facts();
+            let sighting = server.sight();
+            let facts = server.facts();
+            if facts.reloads != before.reloads || (sighting.is_none() && facts != before) {
+                self.handle(Event::Served(id, facts));
+            }
+            if let Some(sighting) = sighting {
+                let server = &self.world.servers[&id];
+                match sighting {
+                    Sighting::Started => tracing::info!(server = %server.label(), "was started"),
+                    Sighting::Stopped => tracing::info!(server = %server.label(), "was stopped"),
+                    Sighting::Reloaded => {
+                        tracing::info!(server = %server.label(), "was reloaded by somebody else");
+                    }
+                }
+                self.handle(Event::Sighted(id, sighting));
+            }
+        }
+    }
+}
