@@ -119,7 +119,9 @@ impl Agent {
         self.gone(&seen, &servers);
         self.look_for_issuers(&scan);
         self.scan_due = scan.again_in.map(|wait| Instant::now() + wait);
-        self.scanned = true;
+        if !std::mem::replace(&mut self.scanned, true) {
+            self.tidy();
+        }
         if self.scan_again {
             self.rescan();
         }

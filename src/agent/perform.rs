@@ -14,6 +14,7 @@ use crate::plan::{
     About, Action, Answer, Ask, CertId, Content, Event, FetchFault, Notice, PublishFault,
     ReloadFault, ResponderId, Served, ServerId, TargetId, Why,
 };
+use crate::publish::Target;
 use crate::store::{self, Habit, Record};
 
 impl Agent {
@@ -386,6 +387,14 @@ impl Agent {
         if !self.problems.contains(&text) {
             tracing::warn!("{text}");
             self.problems.push(text);
+        }
+    }
+
+    /// Clears up after earlier agents, once it is known where the targets are.
+    pub(super) fn tidy(&self) {
+        let paths = self.world.places.values().map(|place| Target::File(place.path.clone()));
+        if let Some(writer) = &self.writer {
+            writer.write(Job::Tidy(paths.collect()));
         }
     }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -32,7 +33,12 @@ pub(super) enum Job {
     Keep { cert: CertId, staple: Staple },
     /// A target gets its content.
     Publish { target: TargetId, path: PathBuf, content: Content, what: What },
+    /// What a crash left half-written beside these targets goes, and responses of long ago with it.
+    Tidy(Vec<Target>),
 }
+
+/// How long every response that was ever published can be looked up.
+const HISTORY: Duration = Duration::from_secs(400 * 86_400);
 
 type Outcome = (Event, Option<String>);
 
@@ -72,13 +78,25 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
                 Job::Publish { target, path, content, what } => {
                     publishes.push((target, path, content, what));
                 }
+                Job::Tidy(targets) => tidy(&publisher, store, &targets),
             }
+        }
+        if keeps.is_empty() && publishes.is_empty() {
+            continue;
         }
         let mut outcomes = keep(store, &keeps);
         outcomes.extend(publish(&publisher, &publishes));
         if outbox.send(Message::Written(outcomes)).is_err() {
             return;
         }
+    }
+}
+
+fn tidy(publisher: &Publisher, store: &Store, targets: &[Target]) {
+    publisher.clean(targets);
+    let pruned = SystemTime::now().checked_sub(HISTORY).map(|cutoff| store.prune_history(cutoff));
+    if let Some(Err(error)) = pruned {
+        tracing::warn!(%error, "old responses stay in the history");
     }
 }
 
