@@ -140,23 +140,6 @@ pub enum ServerName {
     Unnamed,
 }
 
-impl ServerName {
-    /// A name that a client can ask for to reach the deployment; `None` where none can be told.
-    pub fn example(&self) -> Option<String> {
-        match self {
-            ServerName::Exact(name) => Some(name.to_string()),
-            ServerName::Wildcard(name) => Some(if let Some(domain) = name.strip_prefix("*.") {
-                format!("staplekeeper.{domain}")
-            } else if let Some(domain) = name.strip_prefix('.') {
-                domain.to_owned()
-            } else {
-                name.replace('*', "example")
-            }),
-            ServerName::Pattern(_) | ServerName::Unnamed => None,
-        }
-    }
-}
-
 impl fmt::Display for ServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

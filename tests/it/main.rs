@@ -2,6 +2,7 @@
 
 mod certificates;
 mod confirm;
+mod discover;
 mod fetch;
 mod files;
 mod probe;

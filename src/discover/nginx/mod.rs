@@ -26,7 +26,8 @@ use read::{Block, Collected, Source};
 const PID_FILES: [&str; 3] =
     ["/run/nginx.pid", "/run/nginx/nginx.pid", "/usr/local/nginx/logs/nginx.pid"];
 
-/// What nginx is commonly built with as `--prefix`: a relative `pid` starts there.
+/// What nginx is commonly built with as `--prefix`: a relative `pid` starts there. With `-p` it is
+/// often the configuration's own folder.
 const PREFIXES: [&str; 3] = ["/usr/share/nginx", "/etc/nginx", "/usr/local/nginx"];
 
 /// A configuration as it was read.
@@ -48,7 +49,7 @@ impl Configuration {
         let paths = Paths { base, map };
         let collected = read::read(main, &paths);
         Configuration {
-            pid_file: pid_file(&collected, map),
+            pid_file: pid_file(&collected, &paths),
             deployments: deployments(collected.blocks, &collected.http, &collected.stream).into(),
             faults: collected.faults,
             sources: collected.sources,
@@ -70,16 +71,19 @@ impl Configuration {
     }
 }
 
-fn pid_file(collected: &Collected, map: &PathMap) -> PathBuf {
-    let mut candidates = match (&collected.pid, &collected.pid_word) {
+/// As we see it: the one stated, else the likeliest that is there.
+fn pid_file(collected: &Collected, paths: &Paths<'_>) -> PathBuf {
+    let candidates: Vec<_> = match (&collected.pid, &collected.pid_word) {
         (Some(stated), _) => return stated.value.ours.to_path_buf(),
         (None, Some(word)) => {
-            PREFIXES.map(|prefix| map.ours(&Path::new(prefix).join(word)).ours).to_vec()
+            let prefixes = PREFIXES.iter().map(Path::new).chain([&*paths.base]);
+            prefixes.map(|prefix| prefix.join(word)).collect()
         }
-        (None, None) => PID_FILES.map(|path| map.ours(Path::new(path)).ours).to_vec(),
+        (None, None) => PID_FILES.map(PathBuf::from).to_vec(),
     };
-    let there = candidates.iter().position(|path| path.exists()).unwrap_or(0);
-    candidates.swap_remove(there).to_path_buf()
+    let mut ours = candidates.iter().map(|path| paths.map.ours(path).ours.to_path_buf());
+    let there = ours.clone().find(|path| path.exists());
+    there.or_else(|| ours.next()).expect("the lists are not empty")
 }
 
 fn deployments(blocks: Vec<Block>, http: &Level, stream: &Level) -> Vec<Deployment> {

@@ -131,6 +131,10 @@ impl Walk<'_> {
     ) -> Result<(), SyntaxError> {
         loop {
             match reader.step()? {
+                Step::Directive if is_block(&reader.words()[0], place) => {
+                    let name = super::inherit::text(&reader.words()[0]);
+                    return Err(SyntaxError::NoBlock(name));
+                }
                 Step::Directive => {
                     let origin = Origin { file: file.clone(), line: reader.line() };
                     self.directive(reader.words(), origin, place);
@@ -163,6 +167,9 @@ impl Walk<'_> {
             _ if syntax::is_lua_block(name) => {
                 self.directive(reader.words(), origin, place);
                 return reader.skip_lua();
+            }
+            _ if is_simple(name) => {
+                return Err(SyntaxError::NotABlock(super::inherit::text(name)));
             }
             // `location`, `map`, `upstream` and the like say nothing about certificates, and what a
             // `map` includes is no configuration.
@@ -245,6 +252,20 @@ impl Walk<'_> {
         for file in matches.files {
             self.file(&file, Some(origin), place);
         }
+    }
+}
+
+/// The directives that are read here: a `{` behind one of them is a slip of the pen.
+fn is_simple(name: &[u8]) -> bool {
+    matches!(name, b"include" | b"listen" | b"server_name" | b"pid" | b"resolver")
+        || name.starts_with(b"ssl_")
+}
+
+fn is_block(name: &[u8], place: &Place) -> bool {
+    match place {
+        Place::Main => matches!(name, b"http" | b"stream"),
+        Place::Http | Place::Stream => name == b"server",
+        Place::Server(_) => name == b"location",
     }
 }
 

@@ -15,6 +15,10 @@ pub(super) enum SyntaxError {
     UnfinishedDirective,
     #[error("unexpected end of file, expecting \"}}\"")]
     UnfinishedBlock,
+    #[error("directive {0:?} is not terminated by \";\"")]
+    NotABlock(String),
+    #[error("directive {0:?} has no opening \"{{\"")]
+    NoBlock(String),
 }
 
 /// What was read.
