@@ -3,6 +3,7 @@
 mod certificates;
 mod confirm;
 mod discover;
+mod e2e;
 mod fetch;
 mod files;
 mod probe;

@@ -2,10 +2,14 @@
 
 #![allow(unreachable_pub, dead_code, reason = "helpers are written for tests yet to come")]
 
+pub mod agent;
+pub mod authority;
 pub mod ca;
 pub mod disk;
+pub mod judge;
 pub mod nginx;
 pub mod port;
 pub mod program;
 pub mod responder;
+pub mod scene;
 pub mod staples;

@@ -1,0 +1,3 @@
+//! The built agent against a real nginx, from the certificate on disk to the client's handshake.
+
+mod hosts;
