@@ -140,6 +140,20 @@ pub enum ServerName {
     Unnamed,
 }
 
+impl ServerName {
+    /// A name that a client can ask for to reach the deployment; `None` where none can be told.
+    pub fn example(&self) -> Option<String> {
+        match self {
+            ServerName::Exact(name) => (&**name != "_").then(|| name.to_string()),
+            ServerName::Wildcard(name) => {
+                let name = name.trim_start_matches('.');
+                Some(name.replace('*', "staplekeeper-probe"))
+            }
+            ServerName::Pattern(_) | ServerName::Unnamed => None,
+        }
+    }
+}
+
 impl fmt::Display for ServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

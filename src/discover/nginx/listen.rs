@@ -206,16 +206,18 @@ mod tests {
     #[test]
     fn names() {
         let table = [
-            ("WWW.example.ORG", "www.example.org"),
-            ("*.example.org", "*.example.org"),
-            (".example.org", ".example.org"),
-            ("~^W(\\d+)$", "~^W(\\d+)$"),
-            ("$hostname", "~$hostname"),
-            ("_", "_"),
-            ("", "\"\""),
+            ("WWW.example.ORG", "www.example.org", Some("www.example.org")),
+            ("*.example.org", "*.example.org", Some("staplekeeper-probe.example.org")),
+            (".example.org", ".example.org", Some("example.org")),
+            ("www.*", "www.*", Some("www.staplekeeper-probe")),
+            ("~^W(\\d+)$", "~^W(\\d+)$", None),
+            ("$hostname", "~$hostname", None),
+            ("_", "_", None),
+            ("", "\"\"", None),
         ];
-        for (text, printed) in table {
-            assert_eq!(server_name(text.as_bytes()).to_string(), printed);
+        for (text, printed, example) in table {
+            let name = server_name(text.as_bytes());
+            assert_eq!((name.to_string().as_str(), name.example().as_deref()), (printed, example));
         }
     }
 }
