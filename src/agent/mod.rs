@@ -23,7 +23,7 @@ pub mod status;
 mod world;
 mod writer;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ use crate::discover::{Names, Scanner, Watcher};
 use crate::fetch::{self, Fetcher};
 use crate::files;
 use crate::pki::Certificate;
-use crate::plan::{Attempts, Event, Planner, Policy};
+use crate::plan::{Attempts, Content, Event, Planner, Policy, ServerId, TargetId};
 use crate::serve::control::{Call, Control, Order, SOCKET};
 use crate::store::{self, StateDir, Store, StoreError};
 use message::Message;
@@ -116,6 +116,9 @@ pub struct Agent {
     inbox: mpsc::UnboundedReceiver<Message>,
     outbox: mpsc::UnboundedSender<Message>,
     alarm: Alarm,
+    /// Handshakes that wait for their turn, and how many are under way.
+    confirming: VecDeque<(TargetId, ServerId, Vec<Content>)>,
+    looks: usize,
     refreshing: Vec<Refreshing>,
     progress_told: Instant,
     /// What the last scan could not read or use.
@@ -179,6 +182,8 @@ impl Agent {
             inbox,
             outbox,
             alarm,
+            confirming: VecDeque::new(),
+            looks: 0,
             refreshing: Vec::new(),
             progress_told: Instant::now(),
             scan_problems: Vec::new(),

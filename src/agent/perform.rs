@@ -17,6 +17,9 @@ use crate::plan::{
 use crate::publish::Target;
 use crate::store::{self, Habit, Record};
 
+/// Handshakes under way at once; their pace is `confirm`'s.
+const MAX_LOOKS: usize = 32;
+
 impl Agent {
     /// Tells the planner what happened, and does what it says.
     pub(super) fn handle(&mut self, event: Event) {
@@ -38,7 +41,10 @@ impl Agent {
             Action::Keep { cert, staple } => self.keep(cert, staple),
             Action::Publish { target, content } => self.publish(target, content),
             Action::Reload { server, why } => self.reload(server, why),
-            Action::Confirm { target, server, expect } => self.confirm(target, server, &expect),
+            Action::Confirm { target, server, expect } => {
+                self.confirming.push_back((target, server, expect));
+                self.confirm_next();
+            }
             Action::Tell(notice) => self.tell(notice),
             Action::WakeAt(at) => {
                 if let Err(error) = self.alarm.set(at) {
@@ -278,9 +284,18 @@ impl Agent {
         self.handle(Event::Reloaded { server: id, outcome });
     }
 
+    /// Sets looks going, a few at a time: after a reload there may be ten thousand to do.
+    fn confirm_next(&mut self) {
+        while self.looks < MAX_LOOKS {
+            let Some((target, server, expect)) = self.confirming.pop_front() else { return };
+            self.looks += 1;
+            self.confirm(target, server, &expect);
+        }
+    }
+
     fn confirm(&mut self, target: TargetId, server: ServerId, expect: &[Content]) {
         let Some(place) = self.world.places.get(&target) else {
-            return self.handle(Event::Confirmed { target, server, served: Served::Unproven });
+            return self.send(Message::Looked(Looked { target, server, shown: None }));
         };
         let known = self.world.servers.get(&server).map(|server| server.deployments.clone());
         let known = known.unwrap_or_default();
@@ -321,6 +336,8 @@ impl Agent {
 
     fn looked(&mut self, looked: Looked) {
         let Looked { target, server, shown } = looked;
+        self.looks -= 1;
+        self.confirm_next();
         let served = match shown {
             None => Served::Unproven,
             Some((shown, staple)) => {
