@@ -248,6 +248,7 @@ impl Agent {
                 Some(()) = changed.recv() => self.rescan(),
                 _ = rescan.tick() => {
                     self.issuers_asked.clear();
+                    self.put_all_right();
                     self.rescan();
                 }
                 () = sleep_until(sight_due) => {

@@ -1,12 +1,16 @@
 //! From actions to work, and from finished work to events.
 
-use tokio::time::Instant;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::Agent;
 use super::asking::{Brought, Errand, Failure, Fresh};
 use super::looking::{self, Looked, Shown, ShownStaple, Viewing};
 use super::message::Message;
 use super::prepare;
+use super::report::reason;
 use super::writer::{Job, What};
 use crate::digest::Digest;
 use crate::ocsp::{CertIdHash, Response, verify};
@@ -19,6 +23,9 @@ use crate::store::{self, Habit, Record};
 
 /// Handshakes under way at once; their pace is `confirm`'s.
 const MAX_LOOKS: usize = 32;
+/// How long a reload waits for targets that have to be put right first, and how often.
+const PUT_RIGHT_WITHIN: Duration = Duration::from_millis(300);
+const PUT_RIGHT_TRIES: u32 = 10;
 
 impl Agent {
     /// Tells the planner what happened, and does what it says.
@@ -40,7 +47,7 @@ impl Agent {
             }
             Action::Keep { cert, staple } => self.keep(cert, staple),
             Action::Publish { target, content } => self.publish(target, content),
-            Action::Reload { server, why } => self.reload(server, why),
+            Action::Reload { server, why } => self.reload(server, why, PUT_RIGHT_TRIES),
             Action::Confirm { target, server, expect } => {
                 self.confirming.push_back((target, server, expect));
                 self.confirm_next();
@@ -59,6 +66,7 @@ impl Agent {
         match message {
             Message::Asked { cert, from, outcome } => self.asked(cert, from, outcome),
             Message::Written(outcomes) => self.written(outcomes),
+            Message::Reload { server, why, tries } => self.reload(server, why, tries),
             Message::Reloaded { server, outcome } => self.reloaded(server, outcome),
             Message::Looked(looked) => self.looked(looked),
             Message::Scanned(scanned) => self.take_in(*scanned),
@@ -167,7 +175,7 @@ impl Agent {
             None => {
                 // Superseded or gone while it was on its way: the planner goes on with what it has.
                 let outcome = Err(PublishFault::Failed);
-                self.handle(Event::Kept { cert, outcome });
+                self.send(Message::Written(vec![(Event::Kept { cert, outcome }, None)]));
             }
         }
     }
@@ -187,7 +195,7 @@ impl Agent {
             }
             _ => {
                 let outcome = Err(PublishFault::Failed);
-                self.handle(Event::Published { target, outcome });
+                self.send(Message::Written(vec![(Event::Published { target, outcome }, None)]));
             }
         }
     }
@@ -217,50 +225,64 @@ impl Agent {
         }
     }
 
-    fn reload(&mut self, id: ServerId, why: Why) {
-        let now = self.clock.now().wall;
-        if !self.world.servers.contains_key(&id) {
-            let outcome = Err(ReloadFault::Inactive);
-            return self.handle(Event::Reloaded { server: id, outcome });
-        }
-        if let Err(text) = self.targets_hold_what_they_should(id) {
-            self.complain(text.clone());
-            let outcome = Err((ReloadFault::Failed, text));
-            return self.send(Message::Reloaded { server: id, outcome });
-        }
-        let Some(server) = self.world.servers.get_mut(&id) else { return };
-        server.last_reload = Some((now, why));
-        tracing::info!(server = %server.label(), reason = %super::report::reason(why), "reloading");
-        let (reloader, outbox) = (server.reloader.clone(), self.outbox.clone());
-        tokio::spawn(async move {
-            let outcome =
-                reloader.reload().await.map_err(|error| (error.fault(), error.to_string()));
-            let _ = outbox.send(Message::Reloaded { server: id, outcome: outcome.map(|_| ()) });
-        });
-    }
-
     /// nginx hands out whatever a file holds, for ever: before a reload every target is looked at.
     /// What somebody else put there is replaced first, and the reload follows.
-    fn targets_hold_what_they_should(&mut self, server: ServerId) -> Result<(), String> {
-        let places: Vec<TargetId> = self.world.places_of(server).collect();
+    fn reload(&mut self, id: ServerId, why: Why, tries: u32) {
+        let ids = self.world.places_of(id).collect();
+        let tampered = self.put_right(ids);
         let now = self.clock.now().wall;
-        let known = places.iter().filter_map(|id| self.world.places.get(id));
-        let found = prepare::inspect(known, &self.world, now);
+        let Some(server) = self.world.servers.get_mut(&id) else {
+            let outcome = Err((ReloadFault::Inactive, "it is no longer configured".to_owned()));
+            return self.send(Message::Reloaded { server: id, outcome });
+        };
+        let outbox = self.outbox.clone();
+        match tampered {
+            Some(path) if tries > 1 => {
+                self.complain(format!("{} was changed by somebody else", path.display()));
+                tokio::spawn(async move {
+                    sleep(PUT_RIGHT_WITHIN).await;
+                    let _ = outbox.send(Message::Reload { server: id, why, tries: tries - 1 });
+                });
+            }
+            Some(path) => {
+                let text = format!("{} does not hold what it should", path.display());
+                let outcome = Err((ReloadFault::Failed, text));
+                self.send(Message::Reloaded { server: id, outcome });
+            }
+            None => {
+                server.last_reload = Some((now, why));
+                tracing::info!(server = %server.label(), reason = %reason(why), "reloading");
+                let reloader = server.reloader.clone();
+                tokio::spawn(async move {
+                    let outcome = reloader.reload().await.map(drop);
+                    let outcome = outcome.map_err(|error| (error.fault(), error.to_string()));
+                    let _ = outbox.send(Message::Reloaded { server: id, outcome });
+                });
+            }
+        }
+    }
+
+    /// Looks at every target: files that vanish or change are nobody's to announce.
+    pub(super) fn put_all_right(&mut self) {
+        let ids = self.world.places.keys().copied().collect();
+        if let Some(path) = self.put_right(ids) {
+            self.complain(format!("{} was changed by somebody else", path.display()));
+        }
+    }
+
+    /// Tells the planner of targets that hold something else than was put there; gives one of them.
+    fn put_right(&mut self, mut ids: Vec<TargetId>) -> Option<PathBuf> {
+        ids.retain(|id| self.planner.target(*id).is_some_and(|one| !one.publishing));
+        let places = ids.iter().map(|id| &self.world.places[id]);
+        let found = prepare::inspect(places, &self.world, self.clock.now().wall);
         let mut tampered = None;
-        for (id, inspected) in places.into_iter().zip(found) {
-            let believed = self.planner.target(id).map(|view| view.published);
-            if believed.is_some_and(|believed| believed != inspected.content) {
+        for (id, inspected) in ids.into_iter().zip(found) {
+            if self.planner.target(id).is_some_and(|one| one.published != inspected.content) {
                 tampered = Some(self.world.path(id).to_owned());
                 self.replace(id, inspected);
             }
         }
-        match tampered {
-            None => Ok(()),
-            Some(path) => Err(format!(
-                "{} was changed by somebody else; it is put right before the reload",
-                path.display()
-            )),
-        }
+        tampered
     }
 
     fn reloaded(&mut self, id: ServerId, outcome: Result<(), (ReloadFault, String)>) {
