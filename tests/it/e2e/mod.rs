@@ -1,3 +1,4 @@
 //! The built agent against a real nginx, from the certificate on disk to the client's handshake.
 
 mod hosts;
+mod profiles;
