@@ -6,7 +6,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use der::{Reader, SliceReader};
+use der::asn1::BitStringRef;
+use der::{Reader, SliceReader, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -85,7 +86,8 @@ impl Certificate {
         if inside != outside {
             return Err(CertificateError::TwoAlgorithms { inside, outside });
         }
-        let parts = Parts::of(der, &parsed)
+        let outer = Outer::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let parts = Parts::of(der, &parsed, &outer)
             .ok_or_else(|| malformed("its parts do not follow one another".to_owned()))?;
         Ok(Certificate {
             fingerprint: Digest::of(der),
@@ -250,20 +252,41 @@ impl fmt::Debug for Certificate {
 }
 
 impl Parts {
-    fn of(der: &[u8], parsed: &X509Certificate<'_>) -> Option<Self> {
+    fn of(der: &[u8], parsed: &X509Certificate<'_>, outer: &Outer<'_>) -> Option<Self> {
         let place = |part: &[u8]| Span::of(der, part);
-        let signed = place(parsed.tbs_certificate.as_ref())?;
-        let behind = der.get(signed.range().end..)?;
-        let algorithm = SliceReader::new(behind).and_then(|mut reader| reader.tlv_bytes()).ok()?;
+        // Both readers must mean the same bytes: what is signed is what is read.
+        if parsed.tbs_certificate.as_ref() != outer.signed {
+            return None;
+        }
         Some(Parts {
+            signed: place(outer.signed)?,
             serial: place(parsed.raw_serial())?,
             issuer: place(parsed.issuer().as_raw())?,
             subject: place(parsed.subject().as_raw())?,
             spki: place(parsed.public_key().raw)?,
             key_bits: place(parsed.public_key().subject_public_key.data.as_ref())?,
-            algorithm: place(algorithm)?,
-            signature: place(parsed.signature_value.data.as_ref())?,
-            signed,
+            algorithm: place(outer.algorithm)?,
+            signature: place(outer.signature)?,
+        })
+    }
+}
+
+/// The three parts of a certificate, read as strict DER: what is outside the signature must not
+/// be writable in two ways, and x509-parser forgives much.
+struct Outer<'a> {
+    signed: &'a [u8],
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Outer<'a> {
+    fn from_der(der: &'a [u8]) -> der::Result<Self> {
+        SliceReader::new(der)?.sequence(|fields| {
+            let signed = fields.tlv_bytes()?;
+            let algorithm = fields.tlv_bytes()?;
+            let signature: BitStringRef<'_> = fields.decode()?;
+            let signature = signature.as_bytes().ok_or(Tag::BitString.value_error())?;
+            Ok(Outer { signed, algorithm, signature })
         })
     }
 }

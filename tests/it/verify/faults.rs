@@ -121,6 +121,16 @@ fn refusals_of_the_responder() {
             Refuses,
         ),
         fault(
+            "tryLater with a body that says good",
+            |world| {
+                let sound = sound(world).der();
+                let body = der::elements(der::first(&sound).contents)[1].whole;
+                der::sequence(&[&der::enumerated(3), body])
+            },
+            "the responder answered tryLater",
+            Refuses,
+        ),
+        fault(
             "a status that does not exist",
             |_| refusal(4),
             "has the response status 4, which RFC 6960 does not define",

@@ -6,6 +6,7 @@
 mod command;
 mod faults;
 mod openssl;
+mod random;
 mod signers;
 mod sound;
 mod toy_ca;

@@ -627,3 +627,16 @@ fn times_within_tolerance() {
         ),
     ]);
 }
+
+#[test]
+fn the_page_about_relaxed_validation_names_cases_that_exist() {
+    let page = include_str!("../../../doc/relaxed-validation.md");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.contains("| --- |"));
+    let cases: Vec<&str> =
+        rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next()).collect();
+    assert!(cases.len() > 20, "the page has a table");
+    for case in cases.into_iter().filter(|case| *case != "case") {
+        let quoted = format!("\"{case}\",");
+        assert!(include_str!("sound.rs").contains(&quoted), "no case is called {case:?}");
+    }
+}
