@@ -18,12 +18,16 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::unistd::{Group, chown, geteuid};
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 /// The socket's name inside the runtime directory.
 pub const SOCKET: &str = "control.sock";
+
+/// Members of this group may call an agent that runs as root; the packages make it.
+const GROUP: &str = "staplekeeper";
 
 /// The largest request body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -81,6 +85,9 @@ impl Control {
             _ => {}
         }
         let listener = UnixListener::bind(path)?;
+        if let (true, Some(group)) = (geteuid().is_root(), Group::from_name(GROUP)?) {
+            chown(path, None, Some(group.gid))?;
+        }
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
         Ok(Control { listener, path: path.to_owned() })
     }
