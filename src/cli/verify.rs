@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use crate::ocsp::{self, MissingNextUpdate, Response, Rules, Staple, Status};
 use crate::pki::{self, Certificate, Issued, NotIssued, ReadError};
-use crate::time::{DAY, UnixTime, parse_duration};
+use crate::plan::Policy;
+use crate::time::{UnixTime, parse_duration};
 
 /// Judge an OCSP response about a certificate
 ///
@@ -209,7 +210,8 @@ impl Verdict {
 impl Report {
     fn accepted(staple: &Staple) -> Report {
         // Clients stop believing older answers whatever they say: `max_age`, by its default.
-        let effective_expiry = staple.expires().min(staple.this_update() + 10 * DAY);
+        let effective_expiry =
+            staple.expires().min(staple.this_update() + Policy::default().max_age);
         let (verdict, reason) = match staple.status() {
             Status::Good => (Verdict::Good, None),
             Status::Revoked => (Verdict::Revoked, Some(revocation(staple))),

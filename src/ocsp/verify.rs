@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{self, SHA1_FOR_LEGACY_USE_ONLY};
 use super::request::{hash_by_oid, key_hash, name_hash};
 use super::response::{Answer, Basic, Responder};
 use super::staple::{Signer, Staple};
-use super::{Place, Rejection, Response, Status};
+use super::{Place, Rejection, Response};
 use crate::digest::Digest;
 use crate::pki::signature::{self, SignatureError};
 use crate::pki::{Certificate, Issued, same_name, signed_by};
@@ -334,12 +334,5 @@ fn end_of(answer: &Answer, rules: &Rules, now: UnixTime) -> Result<UnixTime, Rej
             }
             Ok(this_update + assumed)
         }
-    }
-}
-
-impl Status {
-    /// Whether clients go on with the certificate.
-    pub fn is_good(self) -> bool {
-        self == Status::Good
     }
 }

@@ -9,5 +9,6 @@ mod openssl;
 mod random;
 mod signers;
 mod sound;
+mod staples;
 mod toy_ca;
 mod world;

@@ -438,6 +438,17 @@ fn signers_with_the_right() {
             IsStricter("it takes the first certificate of that name"),
         ),
         case(
+            "a delegate of the issuer's own name",
+            |world| {
+                let delegate = world.ca.issue(Draft::delegate("Toy CA"));
+                let certificates = vec![world.ca.der.clone(), delegate.der.clone()];
+                let responder = Named::ByName;
+                Forge { certificates, responder, ..sound(world).delegated(&delegate) }.der()
+            },
+            BY_CA,
+            IsStricter("it takes the issuer for the signer"),
+        ),
+        case(
             "a delegate without id-pkix-ocsp-nocheck",
             |world| {
                 let delegate = Draft { no_check: false, ..Draft::delegate("Responder") };
