@@ -6,6 +6,7 @@
 //! what somebody asked for by hand, `report` makes the status document.
 
 mod asking;
+mod guarding;
 mod issuers;
 mod looking;
 mod message;
@@ -108,6 +109,8 @@ pub struct Agent {
     scan_again: bool,
     /// What the last scan wants to be watched, until it is.
     watch_paths: Option<BTreeSet<PathBuf>>,
+    /// The staple files are others than those that are watched.
+    guard_anew: bool,
     /// When something on the move is looked at again.
     scan_due: Option<Instant>,
     new_settings: bool,
@@ -177,6 +180,7 @@ impl Agent {
             new_settings: false,
             sight_soon_until: Instant::now(),
             watch_paths: None,
+            guard_anew: false,
             writer: store.clone().map(|store| Writer::start(store, outbox.clone())),
             store,
             inbox,
@@ -228,6 +232,12 @@ impl Agent {
         };
         let mut watcher =
             Watcher::start(told).inspect_err(|error| self.complain(error.to_string())).ok();
+        let (touches, mut touched) = mpsc::unbounded_channel();
+        let told = move |changed| {
+            let _ = touches.send(changed);
+        };
+        let mut guard =
+            Watcher::start(told).inspect_err(|error| self.complain(error.to_string())).ok();
         let mut rescan = every(self.settings.rescan_every);
         let mut sight_due = Instant::now();
         let mut watchdog = sd_notify::watchdog_enabled().map(|within| every(within / 2));
@@ -246,6 +256,7 @@ impl Agent {
                     rescan = every(self.settings.rescan_every);
                 }
                 Some(()) = changed.recv() => self.rescan(),
+                Some(changed) = touched.recv() => self.touched(&changed),
                 _ = rescan.tick() => {
                     self.issuers_asked.clear();
                     self.put_all_right();
@@ -262,6 +273,11 @@ impl Agent {
             self.follow_up();
             if let (Some(watcher), Some(paths)) = (&mut watcher, self.watch_paths.take()) {
                 for problem in watcher.set(&paths) {
+                    self.complain(problem.to_string());
+                }
+            }
+            if let (Some(guard), Some(paths)) = (&mut guard, self.take_guarded()) {
+                for problem in guard.set(&paths) {
                     self.complain(problem.to_string());
                 }
             }

@@ -304,12 +304,14 @@ impl Agent {
             // A certificate was renewed or a server configured: its owner may reload at any moment.
             self.sight_soon_until = Instant::now() + SIGHT_SOON_FOR;
         }
+        self.guard_anew |= !changed.is_empty();
         for ((id, place), inspected) in changed.into_iter().zip(inspected) {
             self.world.places.insert(id, place);
             self.replace(id, inspected);
         }
         let unnamed: Vec<TargetId> =
             self.world.places.keys().copied().filter(|id| !named.contains(id)).collect();
+        self.guard_anew |= !unnamed.is_empty();
         for id in unnamed {
             self.world.places.remove(&id);
             self.handle(Event::Unplaced(id));

@@ -1,6 +1,5 @@
 //! From actions to work, and from finished work to events.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -9,7 +8,6 @@ use super::Agent;
 use super::asking::{Brought, Errand, Failure, Fresh};
 use super::looking::{self, Looked, Shown, ShownStaple, Viewing};
 use super::message::Message;
-use super::prepare;
 use super::report::reason;
 use super::writer::{Job, What};
 use crate::digest::Digest;
@@ -228,17 +226,24 @@ impl Agent {
     /// nginx hands out whatever a file holds, for ever: before a reload every target is looked at.
     /// What somebody else put there is replaced first, and the reload follows.
     fn reload(&mut self, id: ServerId, why: Why, tries: u32) {
-        let ids = self.world.places_of(id).collect();
-        let tampered = self.put_right(ids);
+        let ids: Vec<TargetId> = self.world.places_of(id).collect();
+        let mut wrong = self.put_right(ids.clone());
+        if tries < PUT_RIGHT_TRIES {
+            let writes =
+                |id: &&TargetId| self.planner.target(**id).is_some_and(|one| one.publishing);
+            wrong.extend(ids.iter().filter(writes).map(|id| self.world.path(*id).to_owned()));
+        }
         let now = self.clock.now().wall;
         let Some(server) = self.world.servers.get_mut(&id) else {
             let outcome = Err((ReloadFault::Inactive, "it is no longer configured".to_owned()));
             return self.send(Message::Reloaded { server: id, outcome });
         };
         let outbox = self.outbox.clone();
-        match tampered {
+        match wrong.pop() {
             Some(path) if tries > 1 => {
-                self.complain(format!("{} was changed by somebody else", path.display()));
+                if tries == PUT_RIGHT_TRIES {
+                    tracing::warn!(path = %path.display(), "was changed by somebody else; putting it right");
+                }
                 tokio::spawn(async move {
                     sleep(PUT_RIGHT_WITHIN).await;
                     let _ = outbox.send(Message::Reload { server: id, why, tries: tries - 1 });
@@ -260,29 +265,6 @@ impl Agent {
                 });
             }
         }
-    }
-
-    /// Looks at every target: files that vanish or change are nobody's to announce.
-    pub(super) fn put_all_right(&mut self) {
-        let ids = self.world.places.keys().copied().collect();
-        if let Some(path) = self.put_right(ids) {
-            self.complain(format!("{} was changed by somebody else", path.display()));
-        }
-    }
-
-    /// Tells the planner of targets that hold something else than was put there; gives one of them.
-    fn put_right(&mut self, mut ids: Vec<TargetId>) -> Option<PathBuf> {
-        ids.retain(|id| self.planner.target(*id).is_some_and(|one| !one.publishing));
-        let places = ids.iter().map(|id| &self.world.places[id]);
-        let found = prepare::inspect(places, &self.world, self.clock.now().wall);
-        let mut tampered = None;
-        for (id, inspected) in ids.into_iter().zip(found) {
-            if self.planner.target(id).is_some_and(|one| one.published != inspected.content) {
-                tampered = Some(self.world.path(id).to_owned());
-                self.replace(id, inspected);
-            }
-        }
-        tampered
     }
 
     fn reloaded(&mut self, id: ServerId, outcome: Result<(), (ReloadFault, String)>) {

@@ -38,6 +38,11 @@ impl<T: Clone + Eq + Hash> Numbers<T> {
         number
     }
 
+    /// The number of `thing`, if it has one.
+    pub(super) fn known(&self, thing: &T) -> Option<u32> {
+        self.numbers.get(thing).copied()
+    }
+
     pub(super) fn thing(&self, number: u32) -> &T {
         &self.things[number as usize]
     }
@@ -124,6 +129,12 @@ impl World {
 
     pub(super) fn target_id(&mut self, path: &Path) -> TargetId {
         TargetId(self.paths.number(&path.to_owned()))
+    }
+
+    /// The target that is this file.
+    pub(super) fn target_at(&self, path: &Path) -> Option<TargetId> {
+        let id = TargetId(self.paths.known(&path.to_owned())?);
+        self.places.contains_key(&id).then_some(id)
     }
 
     pub(super) fn responder_id(&mut self, url: &str) -> ResponderId {

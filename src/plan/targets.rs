@@ -130,6 +130,8 @@ impl Targets {
         entry.servers = target.servers.as_slice().into();
         entry.claimants = target.claimants.as_slice().into();
         entry.delivery = target.delivery;
+        // Something has changed there: what failed before may succeed now.
+        self.faults.remove(&id);
         // A write under way tells soon what lies there; the agent may have read before it.
         let changed = entry.published.content() != published.content();
         if changed && !self.publishing.contains_key(&id) {

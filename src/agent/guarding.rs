@@ -1,0 +1,88 @@
+//! Staple files that somebody else removes or spoils are put right at once.
+//!
+//! nginx does not start without them, and whoever reloads it does not ask us first. They are watched
+//! apart from what is scanned: our own writing is noticed too, and must not hold up the news of a
+//! renewed certificate.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::{Agent, prepare};
+use crate::discover::Changed;
+use crate::plan::TargetId;
+
+impl Agent {
+    /// The files to watch, if they are others than before.
+    pub(super) fn take_guarded(&mut self) -> Option<BTreeSet<PathBuf>> {
+        if !std::mem::take(&mut self.guard_anew) {
+            return None;
+        }
+        Some(self.world.places.values().map(|place| place.path.clone()).collect())
+    }
+
+    /// Something happened to staple files, or to what leads to them.
+    pub(super) fn touched(&mut self, changed: &Changed) {
+        let Changed::Paths(paths) = changed else {
+            self.guard_anew = true;
+            return self.put_all_right();
+        };
+        let mut ids = Vec::new();
+        for path in paths.iter().filter(|path| !is_temporary(path)) {
+            match self.world.target_at(path) {
+                Some(id) => ids.push(id),
+                // A folder went or came: what could not be written there is tried again.
+                None => self.guard_anew = true,
+            }
+        }
+        if self.guard_anew {
+            self.put_all_right();
+        } else {
+            self.put_right_and_say(ids);
+        }
+    }
+
+    /// Looks at every target, and tries again what could not be written.
+    pub(super) fn put_all_right(&mut self) {
+        let failed: Vec<TargetId> =
+            self.planner.targets().filter(|one| one.failures > 0).map(|one| one.id).collect();
+        for id in failed {
+            self.look_again(id);
+        }
+        let ids = self.world.places.keys().copied().collect();
+        self.put_right_and_say(ids);
+    }
+
+    fn put_right_and_say(&mut self, ids: Vec<TargetId>) {
+        for path in self.put_right(ids) {
+            tracing::warn!(path = %path.display(), "was changed by somebody else; putting it right");
+        }
+    }
+
+    /// Tells the planner of targets that hold something else than was put there; gives them.
+    pub(super) fn put_right(&mut self, mut ids: Vec<TargetId>) -> Vec<PathBuf> {
+        ids.retain(|id| self.planner.target(*id).is_some_and(|one| !one.publishing));
+        let places = ids.iter().map(|id| &self.world.places[id]);
+        let found = prepare::inspect(places, &self.world, self.clock.now().wall);
+        let mut tampered = Vec::new();
+        for (id, inspected) in ids.into_iter().zip(found) {
+            if self.planner.target(id).is_some_and(|one| one.published != inspected.content) {
+                tampered.push(self.world.path(id).to_owned());
+                self.replace(id, inspected);
+            }
+        }
+        tampered
+    }
+
+    fn look_again(&mut self, id: TargetId) {
+        let place = self.world.places.get(&id).into_iter();
+        let found = prepare::inspect(place, &self.world, self.clock.now().wall);
+        if let Some(inspected) = found.into_iter().next() {
+            self.replace(id, inspected);
+        }
+    }
+}
+
+/// What publishing leaves for an instant.
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
