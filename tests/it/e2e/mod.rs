@@ -1,4 +1,5 @@
 //! The built agent against a real nginx, from the certificate on disk to the client's handshake.
 
+mod crash;
 mod hosts;
 mod profiles;

@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -198,6 +198,42 @@ impl Agent {
         stream.read_to_end(&mut answer).ok()?;
         let body = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
         serde_json::from_slice(&answer[body..]).ok()
+    }
+
+    /// The processor time it has used so far, user and system.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // proc(5): utime and stime are fields 14 and 15; what follows the name's bracket is field 3.
+        let fields = stat.rsplit(") ").next().expect("a name in brackets").split(' ');
+        let ticks: u64 =
+            fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Asks for a refresh of everything again and again, from a thread that ends when the agent
+    /// does; it gives the number of lines that were answered.
+    pub fn keep_refreshing(&self) -> JoinHandle<usize> {
+        let socket = self.runtime_dir().join("control.sock");
+        let stat = PathBuf::from(format!("/proc/{}/stat", self.pid()));
+        let lives = move || {
+            let stat = fs::read_to_string(&stat).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+        };
+        let request = b"POST /refresh HTTP/1.0\r\nHost: agent\r\nContent-Length: 2\r\n\r\n{}";
+        thread::spawn(move || {
+            let mut lines = 0;
+            while lives() {
+                let mut answer = Vec::new();
+                if let Ok(mut stream) = UnixStream::connect(&socket) {
+                    let _ = stream.write_all(request);
+                    let _ = stream.read_to_end(&mut answer);
+                }
+                lines +=
+                    answer.split(|byte| *byte == b'\n').filter(|l| l.starts_with(b"{")).count();
+                thread::sleep(Duration::from_millis(2));
+            }
+            lines
+        })
     }
 
     /// Asks for the status until it is as wanted; gives that status.

@@ -125,6 +125,11 @@ impl Nginx {
         fs::read_to_string(self.path("error.log")).unwrap_or_default()
     }
 
+    /// How often somebody had it reload, whether it took anything up or not.
+    pub fn reloads(&self) -> usize {
+        self.error_log().lines().filter(|line| line.contains("(SIGHUP) received")).count()
+    }
+
     /// Starts it and waits until every `listen` of the configuration answers.
     ///
     /// # Panics
