@@ -15,6 +15,7 @@ use super::desk::Desk;
 use super::event::{Answer, FetchFault, Want};
 use super::facts::{Attempts, CertId, Certificate, Facts, ResponderId};
 use super::responders::{Health, Parked, Responders, Urgency};
+use super::table::Table;
 use super::trust::Trust;
 use super::window::Window;
 use crate::ocsp::Status;
@@ -27,7 +28,7 @@ const LONGEST_WAIT_IN_NEED: Duration = MINUTE.saturating_mul(5);
 /// All certificates, by number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Certificates {
-    table: BTreeMap<CertId, Box<Entry>>,
+    table: Table<CertId, Entry>,
     /// Accepted staples that the store has not acknowledged.
     keeping: BTreeMap<CertId, Facts>,
     /// Asked about, or being kept.
@@ -164,9 +165,9 @@ impl Entry {
     fn urgency(&self, desk: &Desk) -> Urgency {
         match self.window(desk) {
             _ if self.forced => Urgency::FORCED,
-            Some(window) => Urgency::closing(window.closes),
-            None if self.must_staple => Urgency::MUST,
-            None => Urgency::BARE,
+            Some(window) if window.expires > desk.now.wall => Urgency::closing(window.closes),
+            _ if self.must_staple => Urgency::MUST,
+            _ => Urgency::BARE,
         }
     }
 
@@ -189,11 +190,11 @@ impl Entry {
 
 impl Certificates {
     pub(super) fn get(&self, id: CertId) -> Option<&Entry> {
-        self.table.get(&id).map(|entry| &**entry)
+        self.table.get(id)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = CertId> {
-        self.table.keys().copied()
+        self.table.ids()
     }
 
     /// Asked about, or being kept.
@@ -208,7 +209,7 @@ impl Certificates {
 
     /// The staple that is held, once the store has it.
     pub(super) fn held(&self, id: CertId) -> Option<&Facts> {
-        self.table.get(&id)?.held.as_ref()
+        self.table.get(id)?.held.as_ref()
     }
 
     /// A certificate was found, or what is known of it changed.
@@ -227,32 +228,30 @@ impl Certificates {
             trust.accepted(held.this_update, false);
         }
         let list = self.list(&found.responders);
-        let known = self.table.remove(&id);
+        let known = self.table.remove(id).map(|entry| *entry);
         let is_known = known.is_some();
         let bytes = found.identity.as_bytes();
         let identity = bytes.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte));
-        let mut entry = known.unwrap_or_else(|| {
-            Box::new(Entry {
-                must_staple: found.must_staple,
-                held: None,
-                responders: list.clone(),
-                state: State::Resting,
-                not_after: found.not_after,
-                identity,
-                stops_early: 0,
-                tries: found.attempts.failures,
-                unchanged: 0,
-                round: 0,
-                asked: false,
-                forced: false,
-                reload_wanted: false,
-                afresh: false,
-                urgency: Urgency::BARE,
-                middle: None,
-                until: Duration::ZERO,
-                watch: UnixTime::MAX,
-                slot: Slot::default(),
-            })
+        let mut entry = known.unwrap_or_else(|| Entry {
+            must_staple: found.must_staple,
+            held: None,
+            responders: list.clone(),
+            state: State::Resting,
+            not_after: found.not_after,
+            identity,
+            stops_early: 0,
+            tries: found.attempts.failures,
+            unchanged: 0,
+            round: 0,
+            asked: false,
+            forced: false,
+            reload_wanted: false,
+            afresh: false,
+            urgency: Urgency::BARE,
+            middle: None,
+            until: Duration::ZERO,
+            watch: UnixTime::MAX,
+            slot: Slot::default(),
         });
         let elsewhere = entry.responders != list;
         Self::leave(id, &mut entry, responders, desk);
@@ -291,7 +290,7 @@ impl Certificates {
 
     /// A certificate is nowhere to be found any more.
     pub(super) fn gone(&mut self, id: CertId, responders: &mut Responders, desk: &mut Desk) {
-        let Some(mut entry) = self.table.remove(&id) else { return };
+        let Some(mut entry) = self.table.remove(id) else { return };
         Self::leave(id, &mut entry, responders, desk);
         desk.agenda.clear(Item::Certificate(id), &mut entry.slot);
         self.keeping.remove(&id);
@@ -310,7 +309,7 @@ impl Certificates {
         desk: &mut Desk,
     ) {
         let seconds = u32::try_from(length.as_secs()).unwrap_or(u32::MAX);
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         if entry.stops_early != seconds {
             entry.stops_early = seconds;
             Self::leave(id, entry, responders, desk);
@@ -322,7 +321,7 @@ impl Certificates {
     pub(super) fn configured(&mut self, responders: &mut Responders, desk: &mut Desk) {
         let ids: Vec<CertId> = self.ids().collect();
         for id in ids {
-            let Some(entry) = self.table.get_mut(&id) else { continue };
+            let Some(entry) = self.table.get_mut(id) else { continue };
             Self::leave(id, entry, responders, desk);
             self.plan(id, responders, desk);
             desk.standing.insert(id);
@@ -338,7 +337,7 @@ impl Certificates {
         responders: &mut Responders,
         desk: &mut Desk,
     ) -> Ended {
-        let Some(entry) = self.table.get_mut(&id) else { return Ended::NotYet };
+        let Some(entry) = self.table.get_mut(id) else { return Ended::NotYet };
         let reload_wanted = want == Want::Refresh;
         entry.reload_wanted |= reload_wanted;
         if !entry.askable(desk.now) {
@@ -355,7 +354,7 @@ impl Certificates {
 
     /// Its instant has come on either clock: a window opens or a wait is over.
     pub(super) fn due(&mut self, id: CertId, responders: &mut Responders, desk: &mut Desk) {
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         if entry.watch <= desk.now.wall {
             entry.watch = UnixTime::MAX;
             desk.standing.insert(id);
@@ -363,20 +362,25 @@ impl Certificates {
         match entry.state {
             State::Waiting if entry.until <= desk.now.uptime => self.start(id, responders, desk),
             State::Resting => self.plan(id, responders, desk),
+            State::Parked => {
+                // More pressing than when it was parked: it may have expired meanwhile.
+                Self::leave(id, entry, responders, desk);
+                self.seek(id, responders, desk);
+            }
             _ => self.enter(id, desk),
         }
     }
 
     /// When the standing of a certificate changes by itself; set by the planner's last stage.
     pub(super) fn watch(&mut self, id: CertId, at: UnixTime, desk: &mut Desk) {
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         entry.watch = at;
         self.enter(id, desk);
     }
 
     /// Decides what a resting certificate waits for.
     fn plan(&mut self, id: CertId, responders: &mut Responders, desk: &mut Desk) {
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         if entry.state == State::Resting && entry.askable(desk.now) {
             let opens = entry.held.map(|held| entry.opens(&held, desk));
             if opens.is_none_or(|opens| opens <= desk.now.wall) {
@@ -388,7 +392,7 @@ impl Certificates {
 
     /// Begins an attempt with the first responder.
     fn start(&mut self, id: CertId, responders: &mut Responders, desk: &mut Desk) {
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         entry.state = State::Resting;
         entry.round = 0;
         if entry.askable(desk.now) {
@@ -402,7 +406,7 @@ impl Certificates {
     /// Queues for the next responder of the attempt that is not known to be in trouble. With none
     /// left the attempt is over: the certificate waits, or is parked where all are in trouble.
     fn seek(&mut self, id: CertId, responders: &mut Responders, desk: &mut Desk) {
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         entry.urgency = entry.urgency(desk);
         let round = usize::from(entry.round);
         let may = |id: &ResponderId| entry.forced || !responders.is_open(*id);
@@ -421,7 +425,8 @@ impl Certificates {
             let wait = entry.pace(entry.tries, desk);
             return self.wait(id, wait, desk);
         }
-        let need = if entry.tries == 0 { MINUTE } else { entry.need(desk) };
+        let new = entry.tries == 0 && entry.held.is_none();
+        let need = if new { MINUTE } else { entry.need(desk) };
         entry.state = State::Parked;
         entry.middle = entry.window(desk).map(|window| window.middle());
         let parked = Parked { cert: id, urgency: entry.urgency, middle: entry.middle, need };
@@ -431,7 +436,7 @@ impl Certificates {
     }
 
     fn wait(&mut self, id: CertId, length: Duration, desk: &mut Desk) {
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         let most = entry.window(desk).map_or(LONGEST_WAIT, |w| w.longest_wait(desk.now.wall));
         entry.state = State::Waiting;
         entry.asked = false;
@@ -451,7 +456,7 @@ impl Certificates {
 
     /// Brings the agenda up to date.
     fn enter(&mut self, id: CertId, desk: &mut Desk) {
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         let mut to = Slot { wall: entry.watch, uptime: Duration::MAX };
         match entry.state {
             State::Waiting => to.uptime = entry.until,
@@ -467,7 +472,7 @@ impl Certificates {
     /// Sends requests to a responder as long as it may be asked.
     pub(super) fn ask(&mut self, from: ResponderId, responders: &mut Responders, desk: &mut Desk) {
         while let Some(id) = responders.next(from, desk) {
-            let Some(entry) = self.table.get_mut(&id) else { continue };
+            let Some(entry) = self.table.get_mut(id) else { continue };
             Self::leave(id, entry, responders, desk);
             entry.state = State::Asked(from);
             if !entry.asked {
@@ -498,7 +503,7 @@ impl Certificates {
             Err(FetchFault::Host { retry_after }) => Health::Faulty(retry_after),
             _ => Health::Works,
         };
-        let slack = self.table.get(&id).and_then(|entry| entry.window(desk));
+        let slack = self.table.get(id).and_then(|entry| entry.window(desk));
         let cap = slack.map_or(LONGEST_WAIT, |w| w.expires.since(desk.now.wall) / 4);
         let cap = cap.min(LONGEST_WAIT);
         let pressing = responders.pressing(from).filter_map(|id| self.get(id));
@@ -506,7 +511,7 @@ impl Certificates {
         if responders.finish(from, id, health, cap, needed, desk) {
             self.look_elsewhere(from, responders, desk);
         }
-        let Some(entry) = self.table.get_mut(&id) else { return Ended::NotYet };
+        let Some(entry) = self.table.get_mut(id) else { return Ended::NotYet };
         if entry.state != State::Asked(from) {
             return Ended::NotYet;
         }
@@ -529,7 +534,7 @@ impl Certificates {
     /// A responder is newly known to be in trouble: who has others goes there.
     fn look_elsewhere(&mut self, from: ResponderId, responders: &mut Responders, desk: &mut Desk) {
         for id in responders.waiting(from) {
-            let Some(entry) = self.table.get_mut(&id) else { continue };
+            let Some(entry) = self.table.get_mut(id) else { continue };
             if !entry.forced {
                 Self::leave(id, entry, responders, desk);
                 self.seek(id, responders, desk);
@@ -539,11 +544,11 @@ impl Certificates {
 
     /// This responder did not help: the next one, or the attempt is over.
     fn next_round(&mut self, id: CertId, responders: &mut Responders, desk: &mut Desk) -> Ended {
-        let Some(entry) = self.table.get_mut(&id) else { return Ended::NotYet };
+        let Some(entry) = self.table.get_mut(id) else { return Ended::NotYet };
         entry.state = State::Resting;
         entry.round = entry.round.saturating_add(1);
         self.seek(id, responders, desk);
-        match self.table.get_mut(&id) {
+        match self.table.get_mut(id) {
             Some(entry) if !matches!(entry.state, State::Queued(_)) => Self::attempt_ended(entry),
             _ => Ended::NotYet,
         }
@@ -562,7 +567,7 @@ impl Certificates {
         trust: &mut Trust,
         desk: &mut Desk,
     ) -> Ended {
-        let Some(entry) = self.table.get_mut(&id) else { return Ended::NotYet };
+        let Some(entry) = self.table.get_mut(id) else { return Ended::NotYet };
         let facts = answer.facts;
         if entry.judge(&facts, desk) == Verdict::Unchanged {
             return self.unchanged(id, answer.fresh_for, responders, desk);
@@ -595,7 +600,7 @@ impl Certificates {
         responders: &mut Responders,
         desk: &mut Desk,
     ) -> Ended {
-        let Some(entry) = self.table.get_mut(&id) else { return Ended::NotYet };
+        let Some(entry) = self.table.get_mut(id) else { return Ended::NotYet };
         let now = desk.now.wall;
         entry.forced = false;
         if entry.held.is_some_and(|held| entry.opens(&held, desk) > now) {
@@ -617,7 +622,7 @@ impl Certificates {
             self.wait(id, wait, desk);
         }
         desk.standing.insert(id);
-        self.table.get_mut(&id).map_or(Ended::NotYet, |entry| Self::attempt_ended(entry))
+        self.table.get_mut(id).map_or(Ended::NotYet, |entry| Self::attempt_ended(entry))
     }
 
     /// The store has the new staple, or could not write it; it is the one that is held either way.
@@ -629,7 +634,7 @@ impl Certificates {
     ) -> Ended {
         let Some(facts) = self.keeping.remove(&id) else { return Ended::NotYet };
         self.busy.remove(&id);
-        let Some(entry) = self.table.get_mut(&id) else { return Ended::NotYet };
+        let Some(entry) = self.table.get_mut(id) else { return Ended::NotYet };
         entry.held = Some(facts);
         entry.state = State::Resting;
         let ended = Self::attempt_ended(entry);

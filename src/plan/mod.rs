@@ -29,6 +29,7 @@ mod planner;
 mod responders;
 mod servers;
 mod standing;
+mod table;
 mod targets;
 mod trust;
 mod view;

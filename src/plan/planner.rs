@@ -222,6 +222,9 @@ impl Planner {
             for server in servers.iter().flatten() {
                 let up = up(&self.targets, &self.certificates);
                 self.servers.offered(*server, id, wanted, up, &mut self.desk);
+                if self.servers.get(*server).is_some_and(|server| server.is_held_up(id)) {
+                    self.targets.held_up(id, &mut self.desk);
+                }
             }
         }
         while let Some(id) = self.desk.servers.pop_first() {

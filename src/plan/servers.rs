@@ -16,6 +16,7 @@ use super::event::{ReloadFault, Served, Sighting};
 use super::facts::{Content, Loaded, Server, ServerId, TargetId};
 use super::holding::{Holding, Taken};
 use super::pending::{Offer, Pending, compare};
+use super::table::Table;
 use super::targets::Targets;
 use crate::time::{HOUR, MINUTE, UnixTime};
 
@@ -41,7 +42,7 @@ pub(super) struct Servers {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub server: Server,
-    deployed: BTreeMap<TargetId, Box<Deployed>>,
+    deployed: Table<TargetId, Deployed>,
     /// What a reload would change.
     differs: BTreeSet<TargetId>,
     urgent: BTreeMap<TargetId, Why>,
@@ -130,7 +131,7 @@ impl Entry {
     fn new(server: Server) -> Self {
         Entry {
             server,
-            deployed: BTreeMap::new(),
+            deployed: Table::default(),
             differs: BTreeSet::new(),
             urgent: BTreeMap::new(),
             urgent_since: None,
@@ -154,7 +155,7 @@ impl Entry {
 
     /// What it holds for a target, as far as it is known.
     pub(super) fn holds(&self, target: TargetId) -> Option<&Taken> {
-        self.deployed.get(&target)?.holds.as_ref()
+        self.deployed.get(target)?.holds.as_ref()
     }
 
     pub(super) fn is_pending(&self, target: TargetId) -> bool {
@@ -192,13 +193,24 @@ impl Entry {
     /// A reload is about to take this target up: it is on its way to the clients.
     pub(super) fn is_under_way(&self, target: TargetId) -> bool {
         let able = self.server.running && self.server.reloads && self.failures == 0;
-        let going = able && self.blocking.is_empty() && !self.mismatched.contains_key(&target);
+        let going = able && !self.mismatched.contains_key(&target);
         self.snapshot.contains_key(&target) || going && self.urgent.contains_key(&target)
+    }
+
+    /// It would go at once, but a Must-Staple certificate without a staple would go with it.
+    pub(super) fn is_held_up(&self, target: TargetId) -> bool {
+        !self.blocking.is_empty() && self.urgent.contains_key(&target)
+    }
+
+    /// A handshake is about to tell what the server holds.
+    pub(super) fn is_asked_about(&self, target: TargetId) -> bool {
+        self.asking.contains_key(&target)
     }
 
     /// Something is being done about this target, or about to be.
     pub(super) fn is_busy_with(&self, target: TargetId) -> bool {
-        self.is_under_way(target) || self.asking.contains_key(&target)
+        let goes = self.is_under_way(target) && !self.is_held_up(target);
+        goes || self.asking.contains_key(&target)
     }
 
     /// An urgent reload is gathering, and will not be long.
@@ -209,7 +221,7 @@ impl Entry {
     /// Enters a target into the lists that its state belongs to, and takes it out of the others.
     fn enter(&mut self, id: TargetId, pending: Pending, desk: &Desk) {
         let now = desk.now.uptime;
-        let Some(deployed) = self.deployed.get_mut(&id) else { return };
+        let Some(deployed) = self.deployed.get_mut(id) else { return };
         let was = std::mem::replace(&mut deployed.pending, pending);
         let was_until = deployed.renewed_until;
         let until = was_until.unwrap_or(now + desk.policy.adopt_renewed_after);
@@ -305,7 +317,7 @@ impl Entry {
     fn latest(&self, id: TargetId, desk: &Desk) -> UnixTime {
         let holds = self.base(id);
         let window = holds.and_then(|holds| holds.window(Duration::ZERO, &desk.policy));
-        let closes = self.deployed.get(&id).and_then(|deployed| deployed.pending.closes);
+        let closes = self.deployed.get(id).and_then(|deployed| deployed.pending.closes);
         window.zip(closes).map_or(desk.now.wall, |(window, closes)| {
             closes + window.latest_reload().since(window.closes)
         })
@@ -318,7 +330,7 @@ impl Entry {
 
     /// Compares what is published for a target with what it holds.
     fn compare(&mut self, id: TargetId, offer: &Offer<'_>, desk: &Desk) {
-        let Some(deployed) = self.deployed.get(&id) else { return };
+        let Some(deployed) = self.deployed.get(id) else { return };
         let learning = deployed.learning == Some(offer.published.content());
         let mut pending = compare(offer, self.base(id), learning, self.server.probed, desk);
         if let Some(mismatched) = self.mismatched.get(&id) {
@@ -372,7 +384,7 @@ impl Entry {
         offer: Option<&Offer<'_>>,
         desk: &mut Desk,
     ) {
-        let Some(deployed) = self.deployed.get_mut(&id) else { return };
+        let Some(deployed) = self.deployed.get_mut(id) else { return };
         if deployed.holds != Some(taken) {
             deployed.holds = Some(taken);
             desk.loaded.entry(server).or_default().push((id, taken.memory()));
@@ -458,7 +470,7 @@ impl Servers {
     /// nothing better is known.
     pub(super) fn placed(&mut self, id: ServerId, target: TargetId, loaded: Option<&Loaded>) {
         let Some(entry) = self.table.get_mut(&id) else { return };
-        let deployed = entry.deployed.entry(target).or_default();
+        let deployed = entry.deployed.get_or_insert_with(target, Deployed::default);
         if deployed.holds.is_none() {
             deployed.holds = loaded.map(Taken::from);
         }
@@ -469,7 +481,7 @@ impl Servers {
         let Some(entry) = self.table.get_mut(&id) else { return };
         entry.enter(target, Pending::default(), desk);
         entry.forgive(target);
-        entry.deployed.remove(&target);
+        entry.deployed.remove(target);
         entry.snapshot.remove(&target);
         entry.unanswered.remove(&target);
         entry.asking.remove(&target);
@@ -490,7 +502,7 @@ impl Servers {
             return;
         };
         let probed = entry.server.running && entry.server.probed && offer.delivery.on_reload;
-        let deployed = entry.deployed.entry(target).or_default();
+        let deployed = entry.deployed.get_or_insert_with(target, Deployed::default);
         deployed.wanted |= wanted;
         if !std::mem::replace(&mut deployed.placed, true) && probed {
             let unknown = deployed.holds.is_none_or(|holds| !holds.proved);
@@ -500,7 +512,7 @@ impl Servers {
             }
         }
         entry.compare(target, &offer, desk);
-        if let Some(deployed) = entry.deployed.get_mut(&target) {
+        if let Some(deployed) = entry.deployed.get_mut(target) {
             deployed.wanted &= deployed.pending.differs;
         }
         desk.servers.insert(id);
@@ -535,7 +547,7 @@ impl Servers {
         for target in taken {
             let Some(offer) = up.offer(target) else { continue };
             entry.snapshot.insert(target, up.taken(&offer, true));
-            if let Some(deployed) = entry.deployed.get_mut(&target) {
+            if let Some(deployed) = entry.deployed.get_mut(target) {
                 deployed.wanted = false;
             }
             entry.compare(target, &offer, desk);
@@ -688,7 +700,7 @@ impl Servers {
         };
         let Some(asking) = entry.asking.remove(&target) else { return };
         desk.servers.insert(id);
-        if let Some(deployed) = entry.deployed.get_mut(&target) {
+        if let Some(deployed) = entry.deployed.get_mut(target) {
             deployed.learning = None;
         }
         let in_snapshot = entry.snapshot.contains_key(&target);
@@ -716,7 +728,7 @@ impl Servers {
                     proved: false,
                     older,
                 };
-                entry.deployed.entry(target).or_default().holds = Some(taken);
+                entry.deployed.get_or_insert_with(target, Deployed::default).holds = Some(taken);
                 entry.compare(target, &offer, desk);
             } else {
                 entry.compare(target, &offer, desk);

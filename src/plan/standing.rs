@@ -6,7 +6,7 @@ use super::desk::Desk;
 use super::facts::{CertId, TargetId};
 use super::holding::{Holding, Taken};
 use super::servers::Servers;
-use super::targets::{Entry as Target, Targets};
+use super::targets::{Entry as Target, HELD_UP, Targets};
 use super::window::Window;
 use crate::time::UnixTime;
 
@@ -94,8 +94,15 @@ pub(super) fn judge(
             }
             let Some(holds) = server.holds(target_id) else { continue };
             readers += 1;
-            let under_way = fetching || server.is_under_way(target_id);
+            let held_up = server.is_held_up(target_id) && now.uptime >= target.since + HELD_UP;
+            let under_way = fetching || server.is_under_way(target_id) && !held_up;
+            let before = standing;
             loaded(&mut standing, certificate, target, holds, under_way, desk);
+            if server.is_asked_about(target_id) {
+                // A handshake is about to tell; until then only what is told already holds on.
+                standing.late &= before.late || desk.is_told(About::Late(id));
+                standing.at_risk &= before.at_risk || desk.is_told(About::AtRisk(id));
+            }
         }
         if readers == 0 {
             let published = Taken {

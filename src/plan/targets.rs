@@ -16,16 +16,20 @@ use super::facts::{
 };
 use super::holding::Holding;
 use super::pending::Offer;
+use super::table::Table;
 use crate::ocsp::Status;
-use crate::time::HOUR;
+use crate::time::{HOUR, MINUTE};
 
 /// A placeholder is told once it is this old.
 const OLD_PLACEHOLDER: Duration = HOUR;
 
+/// A staple that a reload is held up for is told to be missing after this long.
+pub(super) const HELD_UP: Duration = MINUTE;
+
 /// All targets, by number, and who claims and reads them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Targets {
-    table: BTreeMap<TargetId, Box<Entry>>,
+    table: Table<TargetId, Entry>,
     claims: BTreeSet<(CertId, TargetId)>,
     readers: BTreeSet<(ServerId, TargetId)>,
     /// Writes under way.
@@ -71,11 +75,11 @@ impl Entry {
 
 impl Targets {
     pub(super) fn get(&self, id: TargetId) -> Option<&Entry> {
-        self.table.get(&id).map(|entry| &**entry)
+        self.table.get(id)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = TargetId> {
-        self.table.keys().copied()
+        self.table.ids()
     }
 
     /// The targets that a certificate claims.
@@ -110,22 +114,20 @@ impl Targets {
 
     /// A target is named, or what is known of it changed.
     pub(super) fn placed(&mut self, id: TargetId, target: &Target, desk: &mut Desk) {
-        let before = self.table.remove(&id);
+        let before = self.table.remove(id).map(|entry| *entry);
         if let Some(before) = &before {
             self.forget_relations(id, before);
         }
         let published = Holding::new(target.published, target.published_facts);
-        let mut entry = before.unwrap_or_else(|| {
-            Box::new(Entry {
-                servers: Box::default(),
-                claimants: Box::default(),
-                delivery: target.delivery,
-                published,
-                chosen: None,
-                since: desk.now.uptime,
-                reload_wanted: false,
-                slot: Slot::default(),
-            })
+        let mut entry = before.unwrap_or_else(|| Entry {
+            servers: Box::default(),
+            claimants: Box::default(),
+            delivery: target.delivery,
+            published,
+            chosen: None,
+            since: desk.now.uptime,
+            reload_wanted: false,
+            slot: Slot::default(),
         });
         entry.servers = target.servers.as_slice().into();
         entry.claimants = target.claimants.as_slice().into();
@@ -156,7 +158,7 @@ impl Targets {
 
     /// A target is no longer named.
     pub(super) fn unplaced(&mut self, id: TargetId, desk: &mut Desk) -> Option<Box<Entry>> {
-        let mut entry = self.table.remove(&id)?;
+        let mut entry = self.table.remove(id)?;
         self.forget_relations(id, &entry);
         desk.agenda.clear(Item::Target(id), &mut entry.slot);
         self.publishing.remove(&id);
@@ -167,7 +169,7 @@ impl Targets {
 
     /// What is published and not loaded goes at once, when what should lie there does.
     pub(super) fn reload_wanted(&mut self, id: TargetId) {
-        if let Some(entry) = self.table.get_mut(&id) {
+        if let Some(entry) = self.table.get_mut(id) {
             entry.reload_wanted = true;
         }
     }
@@ -181,7 +183,7 @@ impl Targets {
         desk: &mut Desk,
     ) {
         let asked = self.publishing.remove(&id);
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         desk.targets.insert(id);
         desk.served.insert(id);
         if let Ok(content) = outcome
@@ -208,7 +210,7 @@ impl Targets {
 
     /// Works out what a target should hold and has it written if something else lies there.
     pub(super) fn evaluate(&mut self, id: TargetId, certificates: &Certificates, desk: &mut Desk) {
-        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some(entry) = self.table.get_mut(id) else { return };
         let (chosen, content) = Self::desired(entry, certificates, desk);
         entry.chosen = chosen;
         let busy = self.publishing.contains_key(&id);
@@ -230,9 +232,19 @@ impl Targets {
         desk.schedule(Item::Target(id), &mut entry.slot, to);
     }
 
+    /// Has it looked at again once what lies there has been held up for long; asked while it is.
+    pub(super) fn held_up(&mut self, id: TargetId, desk: &mut Desk) {
+        let Some(entry) = self.table.get_mut(id) else { return };
+        let at = entry.since + HELD_UP;
+        if at > desk.now.uptime {
+            let to = Slot { uptime: entry.slot.uptime.min(at), ..entry.slot };
+            desk.schedule(Item::Target(id), &mut entry.slot, to);
+        }
+    }
+
     /// What a target has for its servers.
     pub(super) fn offer(&self, id: TargetId, certificates: &Certificates) -> Option<Offer<'_>> {
-        let entry = self.table.get(&id)?;
+        let entry = self.table.get(id)?;
         let chosen = entry.chosen.and_then(|cert| certificates.get(cert));
         Some(Offer {
             published: &entry.published,
@@ -248,7 +260,7 @@ impl Targets {
     /// Whether a reload was asked for; asks only once, and not before what should lie there does.
     pub(super) fn take_reload_wanted(&mut self, id: TargetId) -> bool {
         let ready = !self.publishing.contains_key(&id);
-        let entry = self.table.get_mut(&id).filter(|_| ready);
+        let entry = self.table.get_mut(id).filter(|_| ready);
         entry.is_some_and(|entry| std::mem::take(&mut entry.reload_wanted))
     }
 

@@ -1,0 +1,190 @@
+//! What must hold in every run, whatever happens; and what a scenario may ask of its run.
+
+use std::time::Duration;
+
+use staplekeeper::plan::{About, Action, CertId, Facts};
+use staplekeeper::time::DAY;
+
+use crate::agent::is_good;
+use crate::nginx::{File, Presented};
+use crate::world::{GRACE, World};
+
+impl World {
+    /// The planner's actions hang together.
+    pub fn check_actions(&mut self, actions: &[Action], is_tick: bool) {
+        let wake_ups = actions.iter().filter(|action| matches!(action, Action::WakeAt(_))).count();
+        let last = matches!(actions.last(), Some(Action::WakeAt(_)));
+        assert!(wake_ups == 1 && last, "one wake-up, and last: {actions:?}");
+        if is_tick {
+            let spins = self.agent.spin(self.time);
+            assert!(spins < 100, "woken for ever at {:?}: {actions:?}", self.time);
+        }
+    }
+
+    /// Nothing in the store goes backwards, and only a newer good undoes a revocation.
+    pub fn check_kept(&self, cert: CertId, facts: &Facts) {
+        if let Some(held) = self.agent.disk.responses.get(&cert) {
+            assert!(facts.this_update >= held.this_update, "{cert:?} went back to {facts:?}");
+            let undone = !is_good(held) && is_good(facts);
+            assert!(!undone || facts.this_update > held.this_update, "{cert:?} revoked no more");
+        }
+    }
+
+    /// Nothing in a file goes backwards either, and nothing good is thrown away.
+    pub fn check_published(&self, index: usize, file: File) {
+        let lineage = &self.lineages[index];
+        let (known, since) = lineage.known;
+        let wall = self.now().wall;
+        match (lineage.file, file) {
+            (File::Staple(old, before), File::Staple(new, after)) if old == new => {
+                assert!(after.this_update >= before.this_update, "{new:?} went back in its file");
+            }
+            (File::Staple(old, before), File::Placeholder) if old == known => {
+                let good = is_good(&before) && before.expires > wall;
+                assert!(!good, "{old:?}: a good staple thrown away at {:?}", self.time);
+            }
+            _ => {}
+        }
+        if let File::Staple(cert, facts) = file {
+            let noticed = since + GRACE < self.time;
+            assert!(cert == known || !noticed, "{cert:?} published for {known:?}");
+            assert!(facts.expires > wall || noticed, "an expired staple published for {cert:?}");
+        }
+    }
+
+    /// Our reloads load no staple of another certificate, none that expired while a better one was
+    /// there, and no Must-Staple certificate that has none.
+    pub fn check_reload(&self, server: usize, files: &[Presented]) {
+        let wall = self.now().wall;
+        let nginx = &self.servers[server];
+        for (block, presented) in files.iter().enumerate() {
+            let lineage = &self.lineages[nginx.blocks[block]];
+            let (known, since) = lineage.known;
+            if known != presented.leaf || since + GRACE > self.time {
+                continue; // renewed this minute
+            }
+            match presented.file {
+                File::Staple(cert, facts) => {
+                    assert_eq!(cert, presented.leaf, "the staple of another certificate is loaded");
+                    let better = self.agent.disk.responses.get(&cert);
+                    let stored = self.agent.disk.stored.get(&cert);
+                    let long_ago = stored.is_none_or(|at| *at + GRACE < self.time);
+                    let better = better.is_some_and(|held| held.expires > wall) && long_ago;
+                    assert!(
+                        facts.expires > wall || !better,
+                        "{cert:?}: expired, loaded over a better"
+                    );
+                }
+                File::Placeholder if lineage.must_staple => {
+                    let new = nginx.memory.get(block).is_none_or(|old| old.leaf != presented.leaf);
+                    let another = self.must_staple_closes(server);
+                    assert!(!new || another, "{known:?}: Must-Staple loaded without a staple");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Some Must-Staple deployment of the server is past its close.
+    fn must_staple_closes(&self, server: usize) -> bool {
+        let wall = self.now().wall;
+        let nginx = &self.servers[server];
+        nginx.blocks.iter().zip(&nginx.memory).any(|(lineage, presented)| {
+            let File::Staple(_, facts) = presented.file else { return false };
+            let policy = &self.setup.policy;
+            let window = staplekeeper::plan::Window::of(
+                facts.this_update,
+                facts.expires,
+                Duration::ZERO,
+                policy,
+            );
+            self.lineages[*lineage].must_staple && window.closes <= wall
+        })
+    }
+
+    /// A staple expires that a server has loaded: it must be gone from its memory.
+    pub fn check_expiry(&mut self, server: usize, block: usize, file: File) {
+        let nginx = &self.servers[server];
+        let presented = nginx.memory[block];
+        if presented.file == file && nginx.running {
+            let lineage = nginx.blocks[block];
+            self.agent.expired.push((self.time, lineage));
+        }
+    }
+
+    /// Runs that are over hold no half-done work.
+    pub fn check_the_end(&self) {}
+
+    /// No client was ever handed an expired staple.
+    pub fn nobody_saw_an_expired_staple(&self) -> &Self {
+        let expired = &self.agent.expired;
+        assert!(
+            expired.is_empty(),
+            "handed out past expiry: {:?}",
+            &expired[..expired.len().min(5)]
+        );
+        self
+    }
+
+    /// Nothing was told at all.
+    pub fn nothing_was_told(&self) -> &Self {
+        let told = &self.agent.told;
+        assert!(told.is_empty(), "told: {:?}", &told[..told.len().min(5)]);
+        self
+    }
+
+    /// These conditions were told, in the order they first began, and all have ended.
+    pub fn was_told_and_ended(&self, expected: &[About]) -> &Self {
+        let mut begun: Vec<About> = Vec::new();
+        for (_, told) in &self.agent.told {
+            if told.begins && !begun.contains(&told.about) {
+                begun.push(told.about);
+            }
+        }
+        assert_eq!(begun, expected, "told: {:?}", self.agent.told);
+        self.nothing_is_told()
+    }
+
+    /// No condition is left.
+    pub fn nothing_is_told(&self) -> &Self {
+        assert!(self.agent.holds.is_empty(), "still told: {:?}", self.agent.holds);
+        self
+    }
+
+    /// The agent reloaded a server at most so often on any day.
+    pub fn reloads_a_day_at_most(&self, most: usize) -> &Self {
+        for (index, server) in self.servers.iter().enumerate() {
+            for (first, begins) in server.ours.iter().enumerate() {
+                let day = server.ours[first..].iter().take_while(|at| **at < *begins + DAY).count();
+                assert!(day <= most, "server {index}: {day} reloads in the day from {begins:?}");
+            }
+        }
+        self
+    }
+
+    /// Every server hands out a good staple of the right certificate for everything.
+    pub fn all_is_well(&self) -> &Self {
+        for server in &self.servers {
+            for (lineage, presented) in server.blocks.iter().zip(&server.memory) {
+                let leaf = self.lineages[*lineage].leaf;
+                assert_eq!(presented.leaf, leaf, "lineage {lineage} was renewed");
+                let File::Staple(cert, facts) = presented.file else {
+                    panic!("lineage {lineage} has {:?}", presented.file)
+                };
+                assert_eq!(cert, leaf, "lineage {lineage} has another's staple");
+                assert!(facts.expires > self.true_time(), "lineage {lineage} has expired");
+            }
+        }
+        self
+    }
+
+    /// How many requests a responder has had.
+    pub fn requests(&self, responder: usize) -> u64 {
+        self.responders[responder].requests
+    }
+
+    /// Reloads by the agent.
+    pub fn reloads(&self) -> usize {
+        self.servers.iter().map(|server| server.ours.len()).sum()
+    }
+}
