@@ -173,8 +173,10 @@ impl Entry {
 
     fn judge(&self, answer: &Facts, desk: &Desk) -> Verdict {
         let Some(held) = &self.held else { return Verdict::Accepted };
-        let window = self.window_of(answer, desk);
-        let lasts = window.closes > desk.now.wall || answer.expires >= held.expires;
+        let (window, now) = (self.window_of(answer, desk), desk.now.wall);
+        // Inside its closing margin an answer is worth a reload only if it buys time.
+        let buys_time = answer.expires >= held.expires + window.margin / 4;
+        let lasts = window.closes > now || held.expires <= now || buys_time;
         let accepted = match answer.this_update.cmp(&held.this_update) {
             // A revocation counts however little time the answer has left.
             std::cmp::Ordering::Greater => lasts || answer.status == Status::Revoked,
@@ -572,7 +574,9 @@ impl Certificates {
         if entry.judge(&facts, desk) == Verdict::Unchanged {
             return self.unchanged(id, answer.fresh_for, responders, desk);
         }
-        trust.accepted(facts.this_update, true);
+        // One that is old already may only look so: it does not speak for the clock.
+        let fresh = entry.opens(&facts, desk) > desk.now.wall;
+        trust.accepted(facts.this_update, fresh);
         desk.tell(About::Revoked(id), facts.status == Status::Revoked);
         entry.state = State::Kept;
         entry.forced = false;
@@ -580,7 +584,7 @@ impl Certificates {
         self.busy.insert(id);
         self.keeping.insert(id, facts);
         desk.act(Action::Keep { cert: id, staple: facts.digest });
-        if entry.opens(&facts, desk) > desk.now.wall {
+        if fresh {
             (entry.tries, entry.unchanged) = (0, 0);
             desk.act(Action::Remember(Memory::Settled { cert: id }));
         } else {

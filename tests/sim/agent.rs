@@ -228,7 +228,11 @@ impl World {
         let now = self.now();
         let is_tick = event == Event::Tick;
         self.agent.handled += 1;
+        let traced = self.trace.then(|| format!("{event:?}"));
         let actions = self.agent.planner.handle(event, now);
+        if let Some(event) = traced {
+            eprintln!("{:?} {event}\n    {actions:?}", self.time);
+        }
         self.check_actions(&actions, is_tick);
         for action in actions {
             if let Some((left, down)) = &mut self.agent.crash {

@@ -178,6 +178,8 @@ pub struct World {
     pub agent: Agent,
     /// Which lineage a certificate belongs to, by its number.
     pub lineage_of: Vec<usize>,
+    /// Prints every event and what came of it: `SIM_TRACE=1`.
+    pub trace: bool,
     calendar: BinaryHeap<Reverse<Entry>>,
     sequence: u64,
 }
@@ -225,6 +227,7 @@ impl World {
             disk_full: false,
             agent: Agent::new(planner),
             lineage_of,
+            trace: std::env::var_os("SIM_TRACE").is_some(),
             calendar: BinaryHeap::new(),
             sequence: 0,
         };
@@ -295,6 +298,9 @@ impl World {
     }
 
     fn change(&mut self, change: Change) {
+        if self.trace {
+            eprintln!("{:?} -- {change:?}", self.time);
+        }
         match change {
             Change::Mood(responder, mood) => self.responders[responder].mood = mood,
             Change::Poison(responder, cert) => self.responders[responder].poisoned_by = cert,
