@@ -626,7 +626,7 @@ impl Certificates {
             self.wait(id, wait, desk);
         }
         desk.standing.insert(id);
-        self.table.get_mut(id).map_or(Ended::NotYet, |entry| Self::attempt_ended(entry))
+        self.table.get_mut(id).map_or(Ended::NotYet, Self::attempt_ended)
     }
 
     /// The store has the new staple, or could not write it; it is the one that is held either way.

@@ -17,7 +17,7 @@ use crate::nginx::{File, Presented};
 use crate::world::{Happening, Notice, World};
 
 /// How nginx takes up a file.
-pub const NGINX: Delivery = Delivery {
+pub(crate) const NGINX: Delivery = Delivery {
     on_reload: true,
     stops_early: Duration::ZERO,
     bare: Bare::Placeholder,
@@ -26,7 +26,7 @@ pub const NGINX: Delivery = Delivery {
 
 /// Work that ends some time after it was begun.
 #[derive(Clone, Debug)]
-pub enum Effect {
+pub(crate) enum Effect {
     Fetched(CertId, ResponderId, Result<Facts, FetchFault>),
     Kept(CertId, Facts),
     Published(TargetId, File),
@@ -37,39 +37,39 @@ pub enum Effect {
 
 /// The process and its disk.
 #[derive(Debug)]
-pub struct Agent {
-    pub planner: Planner,
-    pub wake: Option<Now>,
-    pub incarnation: u32,
+pub(crate) struct Agent {
+    pub(crate) planner: Planner,
+    pub(crate) wake: Option<Now>,
+    pub(crate) incarnation: u32,
     running: bool,
     crash: Option<(u32, Duration)>,
     /// Staples fetched and not yet stored.
     fetched: BTreeMap<CertId, Facts>,
-    pub disk: Disk,
+    pub(crate) disk: Disk,
     /// Everything told, and when.
-    pub told: Vec<(Duration, Told)>,
+    pub(crate) told: Vec<(Duration, Told)>,
     /// What has begun and not ended.
-    pub holds: Vec<About>,
+    pub(crate) holds: Vec<About>,
     next_handshake: Duration,
-    pub handled: u64,
+    pub(crate) handled: u64,
     /// Lineages whose clients were handed an expired staple, and when that began.
-    pub expired: Vec<(Duration, usize)>,
+    pub(crate) expired: Vec<(Duration, usize)>,
     /// Wake-ups at one and the same instant.
     spins: (Duration, u32),
 }
 
 /// What survives a crash, besides the staple files themselves.
 #[derive(Debug, Default)]
-pub struct Disk {
-    pub responses: BTreeMap<CertId, Facts>,
+pub(crate) struct Disk {
+    pub(crate) responses: BTreeMap<CertId, Facts>,
     /// When they were stored.
-    pub stored: BTreeMap<CertId, Duration>,
+    pub(crate) stored: BTreeMap<CertId, Duration>,
     attempts: BTreeMap<CertId, (Attempts, Duration)>,
-    pub loaded: BTreeMap<(ServerId, TargetId), Loaded>,
+    pub(crate) loaded: BTreeMap<(ServerId, TargetId), Loaded>,
 }
 
 impl Agent {
-    pub fn new(planner: Planner) -> Self {
+    pub(crate) fn new(planner: Planner) -> Self {
         Agent {
             planner,
             wake: None,
@@ -87,14 +87,14 @@ impl Agent {
         }
     }
 
-    pub fn crash_after(&mut self, actions: u32, down: Duration) {
+    pub(crate) fn crash_after(&mut self, actions: u32, down: Duration) {
         self.crash = Some((actions, down));
     }
 }
 
 impl World {
     /// As if an agent had left everything in order.
-    pub fn remember_everything(&mut self) {
+    pub(crate) fn remember_everything(&mut self) {
         for (index, lineage) in self.lineages.iter().enumerate() {
             let File::Staple(cert, facts) = lineage.file else { continue };
             self.agent.disk.responses.insert(cert, facts);
@@ -112,7 +112,7 @@ impl World {
     }
 
     /// A new process reads the disk and tells its planner.
-    pub fn start_agent(&mut self) {
+    pub(crate) fn start_agent(&mut self) {
         let policy = Policy { seed: self.setup.seed, ..self.setup.policy };
         self.agent.planner = Planner::new(policy, self.now());
         self.agent.incarnation += 1;
@@ -187,7 +187,7 @@ impl World {
     }
 
     /// The agent notices something by itself.
-    pub fn notice(&mut self, incarnation: u32, notice: Notice) {
+    pub(crate) fn notice(&mut self, incarnation: u32, notice: Notice) {
         if !self.agent.running || incarnation != self.agent.incarnation {
             return;
         }
@@ -210,7 +210,7 @@ impl World {
     }
 
     /// Commands that an operator may give, by number.
-    pub fn command(&mut self, which: u32) {
+    pub(crate) fn command(&mut self, which: u32) {
         let all: Vec<CertId> = self.lineages.iter().map(|lineage| lineage.known.0).collect();
         let want = match which {
             0 => Want::Refresh,
@@ -221,7 +221,7 @@ impl World {
     }
 
     /// Hands an event to the planner and begins what it asks for.
-    pub fn tell(&mut self, event: Event) {
+    pub(crate) fn tell(&mut self, event: Event) {
         if !self.agent.running {
             return;
         }
@@ -332,7 +332,7 @@ impl World {
     }
 
     /// Work ends. What an agent began that has died since may have been done or not.
-    pub fn take_effect(&mut self, incarnation: u32, effect: Effect) {
+    pub(crate) fn take_effect(&mut self, incarnation: u32, effect: Effect) {
         let alive = self.agent.running && incarnation == self.agent.incarnation;
         let lost = !alive && self.rng.below(2) == 0;
         let event = match effect {
@@ -457,13 +457,13 @@ fn responder_id(index: usize) -> ResponderId {
 }
 
 /// Whether a staple says good.
-pub fn is_good(facts: &Facts) -> bool {
+pub(crate) fn is_good(facts: &Facts) -> bool {
     facts.status == Status::Good
 }
 
 impl Agent {
     /// Counts wake-ups at one instant: a planner that asks to be woken now for ever is stuck.
-    pub fn spin(&mut self, time: Duration) -> u32 {
+    pub(crate) fn spin(&mut self, time: Duration) -> u32 {
         if self.spins.0 == time {
             self.spins.1 += 1;
         } else {

@@ -6,6 +6,7 @@
 //! by the world itself, see `invariants`.
 
 mod agent;
+mod events;
 mod invariants;
 mod nginx;
 mod random;

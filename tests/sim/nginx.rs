@@ -7,7 +7,7 @@ use staplekeeper::plan::{CertId, Facts};
 
 /// What a staple file holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum File {
+pub(crate) enum File {
     Staple(CertId, Facts),
     Placeholder,
     Missing,
@@ -15,32 +15,32 @@ pub enum File {
 
 /// What one server block presents.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Presented {
-    pub leaf: CertId,
-    pub file: File,
+pub(crate) struct Presented {
+    pub(crate) leaf: CertId,
+    pub(crate) file: File,
 }
 
 /// A server with its memory; the blocks are those lineages that name it.
 #[derive(Clone, Debug)]
-pub struct Nginx {
-    pub blocks: Vec<usize>,
-    pub running: bool,
-    pub reloads: bool,
-    pub probed: bool,
+pub(crate) struct Nginx {
+    pub(crate) blocks: Vec<usize>,
+    pub(crate) running: bool,
+    pub(crate) reloads: bool,
+    pub(crate) probed: bool,
     /// By block, as of the last load; empty before the first.
-    pub memory: Vec<Presented>,
+    pub(crate) memory: Vec<Presented>,
     before: Vec<Presented>,
     old_workers_until: Duration,
     /// The next reloads that fail.
-    pub refuses: u32,
-    pub takes: Duration,
+    pub(crate) refuses: u32,
+    pub(crate) takes: Duration,
     /// Reloads by the agent, and when.
-    pub ours: Vec<Duration>,
-    pub in_progress: bool,
+    pub(crate) ours: Vec<Duration>,
+    pub(crate) in_progress: bool,
 }
 
 impl Nginx {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Nginx {
             blocks: Vec::new(),
             running: true,
@@ -57,7 +57,7 @@ impl Nginx {
     }
 
     /// Takes up `files` at the instant `now`; `false`: it refused and goes on as before.
-    pub fn load(&mut self, files: Vec<Presented>, now: Duration) -> bool {
+    pub(crate) fn load(&mut self, files: Vec<Presented>, now: Duration) -> bool {
         if self.refuses > 0 {
             self.refuses -= 1;
             return false;
@@ -71,7 +71,7 @@ impl Nginx {
     }
 
     /// What a client is handed by some worker; `draw` picks an old or a new one.
-    pub fn handshake(&self, block: usize, now: Duration, draw: u64) -> Option<Presented> {
+    pub(crate) fn handshake(&self, block: usize, now: Duration, draw: u64) -> Option<Presented> {
         let old = now < self.old_workers_until && draw.is_multiple_of(2);
         let memory = if old && !self.before.is_empty() { &self.before } else { &self.memory };
         memory.get(block).copied().filter(|_| self.running)

@@ -9,7 +9,7 @@ use staplekeeper::time::UnixTime;
 
 /// How a responder behaves for the time being.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mood {
+pub(crate) enum Mood {
     Works,
     /// Connections time out.
     Down,
@@ -31,22 +31,22 @@ pub enum Mood {
 
 /// A responder.
 #[derive(Clone, Debug)]
-pub struct Responder {
-    pub mood: Mood,
+pub(crate) struct Responder {
+    pub(crate) mood: Mood,
     /// thisUpdate to nextUpdate.
-    pub life: Duration,
+    pub(crate) life: Duration,
     /// It signs anew this often, each certificate at its own phase; nothing: on every request.
-    pub signs_every: Duration,
+    pub(crate) signs_every: Duration,
     /// A certificate is unknown to it for this long after issuance.
-    pub publication_gap: Duration,
+    pub(crate) publication_gap: Duration,
     /// It chokes on this one.
-    pub poisoned_by: Option<CertId>,
-    pub requests: u64,
-    pub in_flight: usize,
+    pub(crate) poisoned_by: Option<CertId>,
+    pub(crate) requests: u64,
+    pub(crate) in_flight: usize,
 }
 
 impl Responder {
-    pub fn new(life: Duration) -> Self {
+    pub(crate) fn new(life: Duration) -> Self {
         Responder {
             mood: Mood::Works,
             life,
@@ -59,7 +59,7 @@ impl Responder {
     }
 
     /// What it says about `cert`, issued at `issued`, at the true instant `now`.
-    pub fn answer(
+    pub(crate) fn answer(
         &mut self,
         cert: CertId,
         issued: UnixTime,
@@ -90,7 +90,7 @@ impl Responder {
     }
 
     /// The response about `cert` that is current at `at`.
-    pub fn sign(&self, cert: CertId, at: UnixTime, status: Status) -> Facts {
+    pub(crate) fn sign(&self, cert: CertId, at: UnixTime, status: Status) -> Facts {
         let period = i64::try_from(self.signs_every.as_secs()).expect("a sane period");
         let this_update = if period == 0 {
             at

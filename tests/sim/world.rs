@@ -12,29 +12,29 @@ use crate::nginx::{File, Nginx, Presented};
 use crate::responder::{Mood, Responder};
 
 /// When every world begins.
-pub const START: UnixTime = UnixTime::from_secs(1_800_000_000);
+pub(crate) const START: UnixTime = UnixTime::from_secs(1_800_000_000);
 /// Machines have been up for a while then.
-pub const BOOTED: Duration = Duration::from_secs(1_000);
+pub(crate) const BOOTED: Duration = Duration::from_secs(1_000);
 
 /// What a world is like at first.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    pub certificates: usize,
-    pub servers: usize,
-    pub responders: usize,
+pub(crate) struct Setup {
+    pub(crate) certificates: usize,
+    pub(crate) servers: usize,
+    pub(crate) responders: usize,
     /// Certificates ask so many of the responders, in turn.
-    pub urls: usize,
+    pub(crate) urls: usize,
     /// Every so manieth certificate carries Must-Staple; 0: none.
-    pub must_staple_every: usize,
+    pub(crate) must_staple_every: usize,
     /// Of the answers.
-    pub life: Duration,
-    pub signs_every: Duration,
-    pub publication_gap: Duration,
-    pub policy: Policy,
+    pub(crate) life: Duration,
+    pub(crate) signs_every: Duration,
+    pub(crate) publication_gap: Duration,
+    pub(crate) policy: Policy,
     /// Everything is in order already, at phases spread over half of the life; else nothing is there.
-    pub warm: bool,
-    pub probed: bool,
-    pub seed: u64,
+    pub(crate) warm: bool,
+    pub(crate) probed: bool,
+    pub(crate) seed: u64,
 }
 
 impl Default for Setup {
@@ -58,7 +58,7 @@ impl Default for Setup {
 
 /// Something that happens to the world.
 #[derive(Clone, Copy, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     /// A responder behaves like this from now on.
     Mood(usize, Mood),
     /// It chokes on one certificate.
@@ -86,7 +86,7 @@ pub enum Change {
 
 /// One thing on the world's calendar.
 #[derive(Clone, Debug)]
-pub enum Happening {
+pub(crate) enum Happening {
     Change(Change),
     /// Work of the agent ends; of the incarnation that began it.
     Effect(u32, Effect),
@@ -99,45 +99,45 @@ pub enum Happening {
 
 /// What the agent notices by itself.
 #[derive(Clone, Copy, Debug)]
-pub enum Notice {
+pub(crate) enum Notice {
     Renewed(usize),
     Server(usize, Sighting),
 }
 
 /// A place that holds one certificate after another.
 #[derive(Clone, Debug)]
-pub struct Lineage {
-    pub leaf: CertId,
-    pub issued: UnixTime,
-    pub not_after: UnixTime,
-    pub must_staple: bool,
-    pub responders: Vec<usize>,
-    pub server: usize,
+pub(crate) struct Lineage {
+    pub(crate) leaf: CertId,
+    pub(crate) issued: UnixTime,
+    pub(crate) not_after: UnixTime,
+    pub(crate) must_staple: bool,
+    pub(crate) responders: Vec<usize>,
+    pub(crate) server: usize,
     /// Which of the server's blocks presents it.
-    pub block: usize,
+    pub(crate) block: usize,
     /// Its staple file.
-    pub file: File,
+    pub(crate) file: File,
     /// The leaf that the agent knows of, and since when.
-    pub known: (CertId, Duration),
+    pub(crate) known: (CertId, Duration),
 }
 
 /// A small generator of random numbers (SplitMix64).
 #[derive(Clone, Debug)]
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub u64);
 
 impl Rng {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let number = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         number ^ (number >> 31)
     }
 
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
     }
 
-    pub fn within(&mut self, length: Duration) -> Duration {
+    pub(crate) fn within(&mut self, length: Duration) -> Duration {
         Duration::from_millis(self.below(u64::try_from(length.as_millis()).expect("not so long")))
     }
 }
@@ -164,28 +164,28 @@ impl Ord for Entry {
 
 /// Everything there is.
 #[derive(Debug)]
-pub struct World {
-    pub setup: Setup,
+pub(crate) struct World {
+    pub(crate) setup: Setup,
     /// Since [`START`].
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// The host's wall clock is off by so much.
-    pub offset: i64,
-    pub rng: Rng,
-    pub lineages: Vec<Lineage>,
-    pub servers: Vec<Nginx>,
-    pub responders: Vec<Responder>,
-    pub disk_full: bool,
-    pub agent: Agent,
+    pub(crate) offset: i64,
+    pub(crate) rng: Rng,
+    pub(crate) lineages: Vec<Lineage>,
+    pub(crate) servers: Vec<Nginx>,
+    pub(crate) responders: Vec<Responder>,
+    pub(crate) disk_full: bool,
+    pub(crate) agent: Agent,
     /// Which lineage a certificate belongs to, by its number.
-    pub lineage_of: Vec<usize>,
+    pub(crate) lineage_of: Vec<usize>,
     /// Prints every event and what came of it: `SIM_TRACE=1`.
-    pub trace: bool,
+    pub(crate) trace: bool,
     calendar: BinaryHeap<Reverse<Entry>>,
     sequence: u64,
 }
 
 impl World {
-    pub fn new(setup: Setup) -> Self {
+    pub(crate) fn new(setup: Setup) -> Self {
         let mut rng = Rng(setup.seed);
         let mut responder = Responder::new(setup.life);
         responder.signs_every = setup.signs_every;
@@ -245,28 +245,28 @@ impl World {
     }
 
     /// The host's clocks.
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         now(self.time, self.offset)
     }
 
     /// The time as it is.
-    pub fn true_time(&self) -> UnixTime {
+    pub(crate) fn true_time(&self) -> UnixTime {
         START + self.time
     }
 
     /// Puts a change on the calendar.
-    pub fn at(&mut self, time: Duration, change: Change) -> &mut Self {
+    pub(crate) fn at(&mut self, time: Duration, change: Change) -> &mut Self {
         self.schedule(time, Happening::Change(change));
         self
     }
 
-    pub fn schedule(&mut self, time: Duration, happening: Happening) {
+    pub(crate) fn schedule(&mut self, time: Duration, happening: Happening) {
         self.sequence += 1;
         self.calendar.push(Reverse(Entry(time, self.sequence, happening)));
     }
 
     /// Lets the world go on until `end`, checking what must always hold.
-    pub fn run(&mut self, end: Duration) -> &mut Self {
+    pub(crate) fn run(&mut self, end: Duration) -> &mut Self {
         loop {
             let next = self.calendar.peek().map_or(Duration::MAX, |Reverse(entry)| entry.0);
             let wake = self.wakes_at();
@@ -331,7 +331,7 @@ impl World {
     }
 
     /// What a server would read now.
-    pub fn files(&self, server: usize) -> Vec<Presented> {
+    pub(crate) fn files(&self, server: usize) -> Vec<Presented> {
         let blocks = self.servers[server].blocks.iter().map(|lineage| &self.lineages[*lineage]);
         blocks.map(|lineage| Presented { leaf: lineage.leaf, file: lineage.file }).collect()
     }
@@ -365,7 +365,7 @@ impl World {
     }
 
     /// Puts the expiry of what a server has newly loaded on the calendar.
-    pub fn watch_expiries(&mut self, server: usize, before: &[Presented]) {
+    pub(crate) fn watch_expiries(&mut self, server: usize, before: &[Presented]) {
         let memory = self.servers[server].memory.clone();
         for (block, presented) in memory.iter().enumerate() {
             let same = before.get(block).is_some_and(|before| before.file == presented.file);
@@ -379,7 +379,7 @@ impl World {
     }
 
     /// How long a thing takes at most that is not told otherwise.
-    pub fn soon(&mut self) -> Duration {
+    pub(crate) fn soon(&mut self) -> Duration {
         Duration::from_millis(1) + self.rng.within(Duration::from_millis(20))
     }
 
@@ -401,6 +401,6 @@ fn now(time: Duration, offset: i64) -> Now {
 }
 
 /// A year, and what remains of it after the leap day.
-pub const YEAR: Duration = Duration::from_secs(365 * 86_400);
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// How long the agent may take to act on what it knows.
-pub const GRACE: Duration = MINUTE;
+pub(crate) const GRACE: Duration = MINUTE;
