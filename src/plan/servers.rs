@@ -674,7 +674,7 @@ impl Servers {
             let read = offer.since + SURELY_READ <= desk.now.uptime;
             if entry.server.probed {
                 // It may hold this already: no reload for it before that is known.
-                if let Some(deployed) = entry.deployed.get_mut(&target) {
+                if let Some(deployed) = entry.deployed.get_mut(target) {
                     deployed.learning = Some(offer.published.content());
                 }
                 entry.ask(id, target, &offer, Purpose::Sighting, desk);
