@@ -4,16 +4,15 @@
 //! apart from what is scanned: our own writing is noticed too, and must not hold up the news of a
 //! renewed certificate.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{Agent, prepare};
-use crate::discover::Changed;
+use crate::discover::{Changed, Watched};
 use crate::plan::TargetId;
 
 impl Agent {
     /// The files to watch, if they are others than before.
-    pub(super) fn take_guarded(&mut self) -> Option<BTreeSet<PathBuf>> {
+    pub(super) fn take_guarded(&mut self) -> Option<Watched> {
         if !std::mem::take(&mut self.guard_anew) {
             return None;
         }

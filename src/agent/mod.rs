@@ -24,7 +24,7 @@ pub mod status;
 mod world;
 mod writer;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ use crate::clock::{Alarm, Clock};
 use crate::config::{self, Settings};
 use crate::confirm::{self, Confirmer};
 use crate::digest::Fingerprint;
-use crate::discover::{Names, Scanner, Watcher};
+use crate::discover::{Names, Scanner, Watched, Watcher};
 use crate::fetch::{self, Fetcher};
 use crate::files;
 use crate::pki::Certificate;
@@ -108,7 +108,7 @@ pub struct Agent {
     scanner: Option<(Scanner, Names)>,
     scan_again: bool,
     /// What the last scan wants to be watched, until it is.
-    watch_paths: Option<BTreeSet<PathBuf>>,
+    watch_paths: Option<Watched>,
     /// The staple files are others than those that are watched.
     guard_anew: bool,
     /// When something on the move is looked at again.

@@ -1,11 +1,12 @@
 //! Reading of files that others write: bounded, never blocking, and not again while unchanged.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,10 +31,18 @@ pub(super) enum Content {
     Bad(Arc<What>),
 }
 
+/// A certificate file, by its number in [`Certificates`]; good until the end of the next scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId(u32);
+
 /// The certificate files read so far, by their real path.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
-    files: HashMap<Arc<Path>, Cached>,
+    ids: HashMap<Box<OsStr>, FileId>,
+    files: Vec<Cached>,
+    free: Vec<FileId>,
+    /// Files that have changed and are to be read.
+    changed: Vec<(FileId, PathBuf)>,
     /// A leaf lies in several files, an issuer in thousands: each is kept once.
     known: HashMap<Fingerprint, Weak<Certificate>>,
     /// Counts the scans.
@@ -53,42 +62,71 @@ impl Certificates {
         self.pass = self.pass.wrapping_add(1);
     }
 
-    /// Reads those of `wanted` that have changed.
-    pub(super) fn load(&mut self, wanted: Vec<(Arc<Path>, Stamp)>) {
-        let mut changed = Vec::new();
-        for (path, stamp) in wanted {
-            match self.files.get_mut(&path) {
-                Some(cached) if cached.stamp.still(&stamp) => cached.pass = self.pass,
-                Some(cached) if cached.pass == self.pass => {}
-                _ => changed.push((path, stamp)),
+    /// Wants a file, by its real path, that is as `stamp` says.
+    pub(super) fn want(&mut self, path: PathBuf, stamp: Stamp) -> FileId {
+        let pass = self.pass;
+        let cached = Cached { stamp, pass, content: Content::Nothing };
+        let id = match self.ids.get(path.as_os_str()) {
+            Some(id) => {
+                let known = &mut self.files[id.0 as usize];
+                if std::mem::replace(&mut known.pass, pass) == pass || known.stamp.still(&stamp) {
+                    return *id;
+                }
+                *known = cached;
+                *id
             }
-        }
-        let read = in_parallel(&changed, Vec::new, |bytes, (path, _)| {
+            None => {
+                let id = self.free.pop().unwrap_or_else(|| {
+                    FileId(u32::try_from(self.files.len()).expect("fewer files than that"))
+                });
+                match self.files.get_mut(id.0 as usize) {
+                    Some(slot) => *slot = cached,
+                    None => self.files.push(cached),
+                }
+                self.ids.insert(path.as_os_str().into(), id);
+                id
+            }
+        };
+        self.changed.push((id, path));
+        id
+    }
+
+    /// Reads what was wanted and has changed.
+    pub(super) fn load(&mut self) {
+        let changed = std::mem::take(&mut self.changed);
+        let read = in_parallel(&changed, Vec::new, |bytes, (_, path)| {
             let content = read_bounded(path, bytes).and_then(|()| certificates(bytes));
             // There may have been a private key among it.
             bytes.fill(0);
             std::hint::black_box(&mut *bytes);
             content
         });
-        for ((path, stamp), read) in changed.into_iter().zip(read) {
-            let content = match read {
+        for ((id, _), read) in changed.into_iter().zip(read) {
+            self.files[id.0 as usize].content = match read {
                 Ok(chain) if chain.is_empty() => Content::Nothing,
                 Ok(chain) => Content::Chain(chain.into_iter().map(|one| self.once(one)).collect()),
                 Err(what) => Content::Bad(what.into()),
             };
-            self.files.insert(path, Cached { stamp, pass: self.pass, content });
         }
     }
 
     /// Ends a scan: forgets the files that nobody wanted in it.
     pub(super) fn end(&mut self) {
-        self.files.retain(|_, cached| cached.pass == self.pass);
-        self.known.retain(|_, certificate| certificate.strong_count() > 0);
+        let Certificates { ids, files, free, known, pass, .. } = self;
+        ids.retain(|_, id| {
+            let wanted = files[id.0 as usize].pass == *pass;
+            if !wanted {
+                files[id.0 as usize].content = Content::Nothing;
+                free.push(*id);
+            }
+            wanted
+        });
+        known.retain(|_, certificate| certificate.strong_count() > 0);
     }
 
-    /// What the last `load` found in the file at `path`, a real path that it was given.
-    pub(super) fn get(&self, path: &Path) -> Content {
-        self.files.get(path).map_or(Content::Nothing, |cached| cached.content.clone())
+    /// What is in a file, as of the last `load`.
+    pub(super) fn get(&self, file: FileId) -> &Content {
+        &self.files[file.0 as usize].content
     }
 
     fn once(&mut self, certificate: Certificate) -> Arc<Certificate> {

@@ -4,11 +4,11 @@
 //! here: depth and number are bounded, links that lead round are passed through once, and nothing is
 //! opened that is no regular file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::files::Stamp;
@@ -26,13 +26,13 @@ const MAX_ENTRIES: usize = 1_000_000;
 #[derive(Debug)]
 pub(super) struct Folder {
     /// As the watch spells it.
-    pub(super) path: PathBuf,
+    pub(super) path: Arc<Path>,
     /// Its real path.
     pub(super) real: Arc<Path>,
     /// Which watch it belongs to, by its place in the settings.
     pub(super) watch: usize,
-    /// File names with what they say.
-    pub(super) files: Vec<(OsString, Role)>,
+    /// File names with what they say, in the order of the names.
+    pub(super) files: Arc<[(Arc<OsStr>, Role)]>,
 }
 
 /// What was found below the watches.
@@ -40,24 +40,35 @@ pub(super) struct Folder {
 pub(super) struct Walked {
     pub(super) folders: Vec<Folder>,
     /// What could not be looked at: certificates known from there are not gone.
-    pub(super) unseen: Vec<PathBuf>,
+    pub(super) unseen: Vec<Arc<Path>>,
     pub(super) problems: Vec<Problem>,
-    entered: HashSet<Arc<Path>>,
 }
 
 /// What folders held when they were last read, by their real path.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    known: HashMap<Arc<Path>, (Stamp, Arc<Listing>)>,
+    known: HashMap<Box<OsStr>, Known>,
+    /// Counts the scans.
+    pass: u32,
+}
+
+#[derive(Debug)]
+struct Known {
+    stamp: Stamp,
+    pass: u32,
+    /// The paths by which it was reached.
+    path: Arc<Path>,
+    real: Arc<Path>,
+    listing: Arc<Listing>,
 }
 
 /// What a folder holds that is of interest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Listing {
-    /// Folders, and links that may be.
-    folders: Vec<OsString>,
+    /// Folders, and links that may be; those are marked.
+    folders: Box<[(Box<OsStr>, bool)]>,
     /// Files that may hold certificates.
-    files: Vec<(OsString, Role)>,
+    files: Arc<[(Arc<OsStr>, Role)]>,
 }
 
 impl Listings {
@@ -67,49 +78,62 @@ impl Listings {
         watches: impl Iterator<Item = &'a Path>,
         links: &mut Links,
     ) -> Walked {
+        self.pass = self.pass.wrapping_add(1);
         let mut walked = Walked::default();
         for (watch, path) in watches.enumerate() {
             let mut walk = Walk { listings: self, links, watch, left: MAX_ENTRIES, walked };
             walk.root(path);
             walked = walk.walked;
         }
-        self.known.retain(|path, _| walked.entered.contains(path));
+        let pass = self.pass;
+        self.known.retain(|_, known| known.pass == pass);
         walked
     }
 
-    fn list(&mut self, folder: &Arc<Path>) -> io::Result<Arc<Listing>> {
-        let now = Stamp::of(folder)?;
-        match self.known.get(folder) {
-            Some((stamp, listing)) if stamp.still(&now) => Ok(listing.clone()),
+    /// What is in a folder; `None` if this scan has been there.
+    fn list(&mut self, path: &Path, real: &Path) -> io::Result<Option<&Known>> {
+        let pass = self.pass;
+        let before = self.known.get_mut(real.as_os_str());
+        if before.as_ref().is_some_and(|known| known.pass == pass) {
+            return Ok(None);
+        }
+        let stamp = Stamp::of(real)?;
+        match before {
+            Some(known) if known.stamp.still(&stamp) && *known.path == *path => {
+                known.pass = pass;
+            }
             _ => {
-                let listing = Arc::new(Listing::read(folder)?);
-                self.known.insert(folder.clone(), (now, listing.clone()));
-                Ok(listing)
+                let listing = Listing::read(real)?.into();
+                let real_path: Arc<Path> = real.into();
+                let path = if path == real { real_path.clone() } else { path.into() };
+                let known = Known { stamp, pass, path, real: real_path, listing };
+                self.known.insert(real.as_os_str().into(), known);
             }
         }
+        Ok(self.known.get(real.as_os_str()))
     }
 }
 
 impl Listing {
     fn read(folder: &Path) -> io::Result<Self> {
-        let mut listing = Listing::default();
+        let mut folders = Vec::new();
+        let mut files = Vec::new();
         for entry in fs::read_dir(folder)?.take(MAX_ENTRIES) {
             let entry = entry?;
             let name = entry.file_name();
             let kind = entry.file_type()?;
             let hidden = name.as_encoded_bytes().starts_with(b".");
             if kind.is_dir() && !hidden {
-                listing.folders.push(name);
+                folders.push((name.into_boxed_os_str(), false));
             } else if let Some(role) = layout::role(folder, &name) {
-                listing.files.push((name, role));
+                files.push((name.into(), role));
             } else if kind.is_symlink() && !hidden {
-                listing.folders.push(name);
+                folders.push((name.into_boxed_os_str(), true));
             }
         }
-        listing.folders.sort();
-        listing.files.sort();
-        listing.files.shrink_to_fit();
-        Ok(listing)
+        folders.sort();
+        files.sort();
+        Ok(Listing { folders: folders.into(), files: files.into() })
     }
 }
 
@@ -124,7 +148,10 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn root(&mut self, path: &Path) {
         match self.links.follow(path) {
-            Ok(followed) if followed.metadata.is_dir() => self.folder(path, 0),
+            Ok(followed) if followed.metadata.is_dir() => match self.links.folder(path) {
+                Ok(real) => self.folder(path, &real, 0),
+                Err(error) => self.unseen(path, What::of(&error)),
+            },
             Ok(_) => self.file(path),
             Err(lost) => self.unseen(path, What::of(&lost.error)),
         }
@@ -136,27 +163,23 @@ impl Walk<'_> {
         let role = layout::role(folder, name).unwrap_or(Role::Any);
         let Ok(real) = self.links.folder(folder) else { return };
         self.walked.folders.push(Folder {
-            path: folder.to_owned(),
+            path: folder.into(),
             real,
             watch: self.watch,
-            files: vec![(name.to_owned(), role)],
+            files: [(name.into(), role)].into(),
         });
     }
 
-    fn folder(&mut self, path: &Path, depth: usize) {
-        let listed = self.links.folder(path).and_then(|real| {
-            if self.walked.entered.contains(&real) {
-                return Ok(None);
+    fn folder(&mut self, path: &Path, real: &Path, depth: usize) {
+        let (folder, listing) = match self.listings.list(path, real) {
+            Ok(Some(known)) => {
+                let (path, real) = (known.path.clone(), known.real.clone());
+                let files = known.listing.files.clone();
+                (Folder { path, real, watch: self.watch, files }, known.listing.clone())
             }
-            let listing = self.listings.list(&real)?;
-            Ok(Some((real, listing)))
-        });
-        let (real, listing) = match listed {
-            Ok(Some(listed)) => listed,
             Ok(None) => return,
             Err(error) => return self.unseen(path, What::of(&error)),
         };
-        self.walked.entered.insert(real.clone());
         let count = listing.files.len() + listing.folders.len();
         if count > self.left {
             return self.unseen(path, What::TooManyEntries { limit: MAX_ENTRIES });
@@ -164,29 +187,36 @@ impl Walk<'_> {
         self.left -= count;
         // What a client keeps inside of a certificate's folder is its own business: older
         // certificates, half-made ones, the parts of a chain.
-        let is_lineage = listing.files.iter().any(|(_, role)| matches!(role, Role::Lineage(_)));
+        let is_lineage =
+            listing.files.iter().any(|(_, role)| matches!(role, Role::Whole(_) | Role::Lineage(_)));
         if depth < MAX_DEPTH && (depth == 0 || !is_lineage) {
-            for name in &listing.folders {
-                self.subfolder(&path.join(name), depth + 1);
+            for (name, is_link) in &listing.folders {
+                let path = path.join(&**name);
+                if *is_link {
+                    self.link(&path, depth + 1);
+                } else if *folder.path == *folder.real {
+                    self.folder(&path, &path, depth + 1);
+                } else {
+                    self.folder(&path, &real.join(&**name), depth + 1);
+                }
             }
         }
-        let files = listing.files.clone();
-        self.walked.folders.push(Folder { path: path.to_owned(), real, watch: self.watch, files });
+        self.walked.folders.push(folder);
     }
 
-    fn subfolder(&mut self, path: &Path, depth: usize) {
+    fn link(&mut self, path: &Path, depth: usize) {
         match self.links.folder(path) {
             // A link to a file, by a name that is no certificate's.
             Ok(real) if !real.is_dir() => {}
-            Ok(_) => self.folder(path, depth),
-            // Gone since it was listed, or a link that leads nowhere: nothing is hidden there.
+            Ok(real) => self.folder(path, &real, depth),
+            // A link that leads nowhere: nothing is hidden there.
             Err(error) if matches!(What::of(&error), What::Missing | What::LinkLoop) => {}
             Err(error) => self.unseen(path, What::of(&error)),
         }
     }
 
     fn unseen(&mut self, path: &Path, what: What) {
-        self.walked.unseen.push(path.to_owned());
+        self.walked.unseen.push(path.into());
         self.walked.problems.push(Problem::new(path, what));
     }
 }

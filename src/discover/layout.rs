@@ -6,14 +6,13 @@ use std::path::Path;
 /// Files by these endings are looked into.
 const EXTENSIONS: [&str; 4] = ["pem", "crt", "cer", "cert"];
 
-/// The one certificate of a folder goes by one of these, the whole chain first. `{}` is the
-/// folder's name. certbot, dehydrated, acme-tiny: `fullchain.pem`, `cert.pem`; acme.sh:
-/// `fullchain.cer`, `{}.cer`; getssl: `fullchain.crt`, `{}.crt`, as caddy; Kubernetes: `tls.crt`;
-/// debops.pki: `default.crt`; hand-made: the rest.
-const LINEAGE_FILES: [&str; 16] = [
-    "fullchain.pem",
-    "fullchain.cer",
-    "fullchain.crt",
+/// The whole chain of a folder's one certificate: certbot, dehydrated, acme.sh, getssl, acme-tiny.
+const WHOLE_CHAINS: [&str; 3] = ["fullchain.pem", "fullchain.cer", "fullchain.crt"];
+
+/// Other names of a folder's one certificate, the likeliest to hold the whole chain first. `{}` is
+/// the folder's name. Kubernetes: `tls.crt`; debops.pki: `default.crt`; getssl, caddy: `{}.crt`;
+/// acme.sh: `{}.cer`; certbot, dehydrated: `cert.pem`; hand-made: the rest.
+const LINEAGE_FILES: [&str; 13] = [
     "tls.crt",
     "default.crt",
     "{}.crt",
@@ -28,6 +27,9 @@ const LINEAGE_FILES: [&str; 16] = [
     "cert.crt",
     "cert.cer",
 ];
+
+/// Stems, and endings of stems, of files that hold an issuer, or a chain without the leaf.
+const ISSUERS: [&str; 6] = ["chain", "ca", "issuer", "cacert", "intermediate", "root"];
 
 /// What a file name may carry behind the name of the certificate.
 const DECORATIONS: [&str; 8] =
@@ -63,17 +65,26 @@ const MEANINGLESS: [&str; 23] = [
 /// How a file in a folder is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
+    /// It holds the chain of the certificate that the folder is there for: nothing else need be
+    /// read to know that one.
+    Whole(u8),
     /// It holds the certificate that the folder is there for; the lowest number is asked first.
     Lineage(u8),
     /// It may hold any certificate: its contents decide.
     Any,
+    /// It should hold an issuer, and is read where one is missing.
+    Issuer,
 }
 
 /// How the file `name` in the folder `folder` is taken; `None`: it is not looked into.
 pub(super) fn role(folder: &Path, name: &OsStr) -> Option<Role> {
     let name = name.to_str()?;
-    if name.starts_with('.') || is_key(name) || is_history(name) || extension(name).is_none() {
+    let (stem, _) = extension(name)?;
+    if name.starts_with('.') || is_key(stem) || is_history(stem) {
         return None;
+    }
+    if let Some(place) = WHOLE_CHAINS.iter().position(|whole| *whole == name) {
+        return Some(Role::Whole(rank(place)));
     }
     let folder = folder.file_name().unwrap_or_default().to_string_lossy();
     let domain = folder.strip_suffix("_ecc").unwrap_or(&folder);
@@ -81,12 +92,14 @@ pub(super) fn role(folder: &Path, name: &OsStr) -> Option<Role> {
         Some(rest) => name.strip_suffix(rest).is_some_and(|stem| stem == domain || stem == folder),
         None => pattern == name,
     };
-    let place = LINEAGE_FILES.iter().position(|pattern| named(pattern));
-    Some(
-        place.map_or(Role::Any, |place| {
-            Role::Lineage(u8::try_from(place).expect("the table is short"))
-        }),
-    )
+    if let Some(place) = LINEAGE_FILES.iter().position(|pattern| named(pattern)) {
+        return Some(Role::Lineage(rank(place)));
+    }
+    Some(if is_issuer(stem) { Role::Issuer } else { Role::Any })
+}
+
+fn rank(place: usize) -> u8 {
+    u8::try_from(place).expect("the tables are short")
 }
 
 /// The name without its extension.
@@ -99,8 +112,8 @@ fn extension(name: &str) -> Option<(&str, &str)> {
 }
 
 /// A private key by its name: there is no reason to open it.
-fn is_key(name: &str) -> bool {
-    let stem = extension(name).map_or(name, |(stem, _)| stem).to_ascii_lowercase();
+fn is_key(stem: &str) -> bool {
+    let stem = stem.to_ascii_lowercase();
     stem == "key"
         || stem.starts_with("privkey")
         || stem.starts_with("private")
@@ -108,11 +121,17 @@ fn is_key(name: &str) -> bool {
 }
 
 /// `fullchain3.pem`, `cert-1700000000.pem`: what certbot and dehydrated keep of earlier times.
-fn is_history(name: &str) -> bool {
-    let Some((stem, _)) = extension(name) else { return false };
+fn is_history(stem: &str) -> bool {
     let base = stem.trim_end_matches(|char: char| char.is_ascii_digit());
     base.len() < stem.len()
         && ["cert", "chain", "fullchain"].contains(&base.strip_suffix('-').unwrap_or(base))
+}
+
+/// `chain.pem`, `www.issuer.crt`, `www-ca.pem`.
+fn is_issuer(stem: &str) -> bool {
+    let stem = stem.to_ascii_lowercase();
+    let last = stem.rsplit(['.', '-', '_']).next().unwrap_or_default();
+    ISSUERS.contains(&last)
 }
 
 /// What `www.fullchain.pem`, `www-cert.pem` and `www.crt` have in common: `www`.
@@ -149,22 +168,22 @@ mod tests {
 
     #[test]
     fn names_of_acme_clients() {
-        check("/live/www/fullchain.pem", Some(Role::Lineage(0)));
-        check("/live/www/cert.pem", Some(Role::Lineage(13)));
-        check("/live/www/chain.pem", Some(Role::Any));
+        check("/live/www/fullchain.pem", Some(Role::Whole(0)));
+        check("/live/www/cert.pem", Some(Role::Lineage(10)));
+        check("/live/www/chain.pem", Some(Role::Issuer));
         check("/live/www/privkey.pem", None);
         check("/live/README", None);
         check("/archive/www/fullchain12.pem", None);
         check("/certs/www/cert-1700000000.pem", None);
-        check("/.acme.sh/a.org_ecc/a.org.cer", Some(Role::Lineage(6)));
+        check("/.acme.sh/a.org_ecc/a.org.cer", Some(Role::Lineage(3)));
         check("/.acme.sh/a.org_ecc/a.org.key", None);
         check("/.acme.sh/a.org_ecc/a.org.csr", None);
-        check("/.acme.sh/a.org_ecc/ca.cer", Some(Role::Any));
+        check("/.acme.sh/a.org_ecc/ca.cer", Some(Role::Issuer));
         check("/lego/certificates/a.org.crt", Some(Role::Any));
-        check("/lego/certificates/a.org.issuer.crt", Some(Role::Any));
+        check("/lego/certificates/a.org.issuer.crt", Some(Role::Issuer));
         check("/lego/certificates/a.org.json", None);
-        check("/caddy/a.org/a.org.crt", Some(Role::Lineage(5)));
-        check("/secret/tls.crt", Some(Role::Lineage(3)));
+        check("/caddy/a.org/a.org.crt", Some(Role::Lineage(2)));
+        check("/secret/tls.crt", Some(Role::Lineage(0)));
         check("/secret/tls.key", None);
         check("/ssl/www-key.pem", None);
         check("/ssl/WWW.PEM", Some(Role::Any));

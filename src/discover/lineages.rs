@@ -1,17 +1,20 @@
 //! Which files belong to one lineage: several files of one leaf, the files of one folder.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::layout::{self, Role};
 use super::names::LineageKey;
+use super::survey::Spot;
 use crate::pki::Certificate;
 
 /// A file of a folder that holds certificates, the first of them taken for a leaf.
 #[derive(Clone, Debug)]
 pub(super) struct LeafFile {
-    pub(super) name: OsString,
+    pub(super) spot: Spot,
+    pub(super) name: Arc<OsStr>,
     pub(super) role: Role,
     pub(super) chain: Arc<[Arc<Certificate>]>,
 }
@@ -26,10 +29,20 @@ impl LeafFile {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) key: LineageKey,
-    /// What to call it, the best name first; the last resort is last.
-    pub(super) names: Vec<String>,
+    kind: Kind,
     /// The one to be believed first, then the others.
     pub(super) files: Vec<LeafFile>,
+}
+
+/// What a lineage is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Its folder.
+    Folder,
+    /// What its files' names have in common.
+    Stem,
+    /// One file, since another lineage has the folder or the stem.
+    File,
 }
 
 /// Sorts the leaf files of `folder` into lineages.
@@ -39,20 +52,19 @@ pub(super) fn group(folder: &Path, mut files: Vec<LeafFile>) -> Vec<Group> {
         (file.role, file.chain.len() < 2, file.name.len(), file.name.clone())
     });
     let mut groups: Vec<Group> = Vec::new();
-    // Where a lineage's files begin, by fingerprint and by stem: folders may hold thousands.
-    let mut by_leaf = std::collections::HashMap::new();
-    let mut by_stem = std::collections::HashMap::new();
+    // Which lineage has a fingerprint, or a stem: folders may hold thousands.
+    let mut by_leaf = HashMap::new();
+    let mut by_stem = HashMap::new();
     for file in files {
         let stem = match file.role {
-            Role::Lineage(_) => None,
-            Role::Any => Some(layout::stem(&file.name)),
+            Role::Whole(_) | Role::Lineage(_) => None,
+            Role::Any | Role::Issuer => Some(layout::stem(&file.name)),
         };
         let same_stem = by_stem.get(&stem).copied();
         let kin = same_stem.filter(|place: &usize| succeeds(&groups[*place].files[0], &file));
         let home = by_leaf.get(&file.leaf().fingerprint()).copied().or(kin);
         let place = home.unwrap_or_else(|| {
-            let first_of_stem = same_stem.is_none();
-            groups.push(Group::begin(folder, stem.as_deref(), first_of_stem, &file));
+            groups.push(Group::begin(folder, stem.as_deref(), same_stem.is_none(), &file.name));
             groups.len() - 1
         });
         by_leaf.entry(file.leaf().fingerprint()).or_insert(place);
@@ -74,28 +86,29 @@ fn succeeds(one: &LeafFile, other: &LeafFile) -> bool {
 }
 
 impl Group {
-    fn begin(folder: &Path, stem: Option<&str>, first_of_stem: bool, file: &LeafFile) -> Self {
-        let folder_name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let file_name = layout::stem(&file.name);
-        let (path, names): (PathBuf, _) = match stem {
+    fn begin(folder: &Path, stem: Option<&str>, first_of_stem: bool, name: &OsStr) -> Self {
+        let (kind, path) = match stem {
             // The slash keeps `www/` apart from `www.pem` beside it.
-            None if first_of_stem => (folder.join(""), vec![folder_name, file_name]),
-            Some(stem) if first_of_stem => (folder.join(stem), vec![file_name, folder_name]),
-            _ => {
-                let whole = file.name.to_string_lossy().into_owned();
-                (folder.join(&file.name), vec![whole, folder_name])
-            }
+            None if first_of_stem => (Kind::Folder, folder.join("")),
+            Some(stem) if first_of_stem => (Kind::Stem, folder.join(stem)),
+            _ => (Kind::File, folder.join(name)),
         };
-        Group { key: LineageKey::of(&path), names, files: Vec::new() }
+        Group { key: LineageKey::of(&path), kind, files: Vec::new() }
     }
 
-    /// What to call it where `server_names` are known too.
-    pub(super) fn wanted_name(&self, server_name: Option<&str>) -> String {
+    /// What to call it: by its folder or file, unless a server's name says more.
+    pub(super) fn wanted_name(&self, folder: &Path, server_name: Option<&str>) -> String {
+        let folder = folder.file_name().unwrap_or_default().to_string_lossy();
+        let file = &self.files[0].name;
+        let stem = layout::stem(file);
+        let whole = file.to_string_lossy();
+        let (own, other) = match self.kind {
+            Kind::Folder => (&*folder, &*stem),
+            Kind::Stem => (&*stem, &*folder),
+            Kind::File => (&*whole, &*folder),
+        };
         let telling = |name: &&str| layout::is_telling(name);
-        let own = self.names.first().map(String::as_str).filter(telling);
-        let other = self.names.get(1).map(String::as_str).filter(telling);
-        let last = self.names.iter().find(|name| !name.is_empty());
-        let last = last.map(String::as_str);
-        own.or(server_name).or(other).or(last).unwrap_or("certificate").to_owned()
+        let name = Some(own).filter(telling).or(server_name).or(Some(other).filter(telling));
+        name.unwrap_or(if own.is_empty() { other } else { own }).to_owned()
     }
 }

@@ -1,6 +1,7 @@
 //! Symbolic links, followed one at a time: a change of any of them changes what a path means.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -14,24 +15,38 @@ const MAX_LINKS: usize = 40;
 /// Follows paths for one scan and remembers the folders on the way.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    folders: HashMap<PathBuf, Result<Arc<Path>, Errno>>,
+    folders: HashMap<Box<OsStr>, Result<Arc<Path>, Errno>>,
     /// Every link that stands for a folder in some path, by its real place.
-    pub(super) folder_links: BTreeSet<PathBuf>,
+    pub(super) folder_links: Vec<Arc<Path>>,
+}
+
+/// An entry of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    /// The real path of the folder.
+    pub(super) folder: Arc<Path>,
+    pub(super) name: OsString,
+}
+
+impl Step {
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
 }
 
 /// Where a path leads.
 #[derive(Debug)]
 pub(super) struct Followed {
-    /// The path, then each link's target: real folder and name. The last is no link.
-    pub(super) steps: Vec<PathBuf>,
+    /// The path, then each link's target. The last is no link.
+    pub(super) steps: Vec<Step>,
     /// Of the last.
     pub(super) metadata: Metadata,
 }
 
 impl Followed {
     /// The file itself.
-    pub(super) fn real(&self) -> &Path {
-        self.steps.last().expect("there is the path itself")
+    pub(super) fn real(&self) -> PathBuf {
+        self.steps.last().expect("there is the path itself").path()
     }
 }
 
@@ -39,7 +54,7 @@ impl Followed {
 #[derive(Debug)]
 pub(super) struct Lost {
     /// As far as it could be followed.
-    pub(super) steps: Vec<PathBuf>,
+    pub(super) steps: Vec<Step>,
     /// Why no further.
     pub(super) error: io::Error,
 }
@@ -51,30 +66,54 @@ impl Links {
     /// With the steps up to the one that cannot be taken.
     pub(super) fn follow(&mut self, path: &Path) -> Result<Followed, Lost> {
         let mut steps = Vec::with_capacity(2);
-        match self.step(path, &mut steps) {
+        let begun = self.place(path).and_then(|step| self.walk(step, &mut steps));
+        Links::told(begun, steps)
+    }
+
+    /// Follows the entry `name` of the folder whose real path is `folder`.
+    ///
+    /// # Errors
+    /// With the steps up to the one that cannot be taken.
+    pub(super) fn follow_in(&mut self, folder: &Arc<Path>, name: &OsStr) -> Result<Followed, Lost> {
+        let mut steps = Vec::with_capacity(2);
+        let step = Step { folder: folder.clone(), name: name.to_owned() };
+        let walked = self.walk(step, &mut steps);
+        Links::told(walked, steps)
+    }
+
+    fn told(walked: io::Result<Metadata>, steps: Vec<Step>) -> Result<Followed, Lost> {
+        match walked {
             Ok(metadata) => Ok(Followed { steps, metadata }),
             Err(error) => Err(Lost { steps, error }),
         }
     }
 
-    fn step(&mut self, path: &Path, steps: &mut Vec<PathBuf>) -> io::Result<Metadata> {
-        let mut path = path.to_owned();
+    fn walk(&mut self, mut step: Step, steps: &mut Vec<Step>) -> io::Result<Metadata> {
         for _ in 0..MAX_LINKS {
-            let Some(Component::Normal(name)) = path.components().next_back() else {
-                let folder = self.folder(&path)?;
-                steps.push(folder.to_path_buf());
-                return fs::symlink_metadata(&folder);
-            };
-            let folder = self.folder(path.parent().unwrap_or(Path::new("/")))?;
-            let place = folder.join(name);
-            steps.push(place.clone());
+            let place = step.path();
+            let folder = step.folder.clone();
+            steps.push(step);
             let metadata = fs::symlink_metadata(&place)?;
             if !metadata.is_symlink() {
                 return Ok(metadata);
             }
-            path = folder.join(fs::read_link(&place)?);
+            step = self.place(&target(&folder, &fs::read_link(&place)?))?;
         }
         Err(Errno::ELOOP.into())
+    }
+
+    /// Splits a path into its real folder and what is in it.
+    fn place(&mut self, path: &Path) -> io::Result<Step> {
+        match path.components().next_back() {
+            Some(Component::Normal(name)) => {
+                let folder = self.folder(path.parent().unwrap_or(Path::new("/")))?;
+                Ok(Step { folder, name: name.to_owned() })
+            }
+            _ => {
+                let folder = self.folder(path)?;
+                Ok(Step { folder, name: OsString::from(".") })
+            }
+        }
     }
 
     /// The real path of a folder.
@@ -86,12 +125,12 @@ impl Links {
     }
 
     fn real(&mut self, path: &Path, links: usize) -> Result<Arc<Path>, Errno> {
-        if let Some(known) = self.folders.get(path) {
+        if let Some(known) = self.folders.get(path.as_os_str()) {
             return known.clone();
         }
         let found = self.look(path, links);
         if found != Err(Errno::ELOOP) {
-            self.folders.insert(path.to_owned(), found.clone());
+            self.folders.insert(path.as_os_str().into(), found.clone());
         }
         found
     }
@@ -119,12 +158,21 @@ impl Links {
                 if !fs::symlink_metadata(&place).map_err(errno)?.is_symlink() {
                     return Ok(place.into());
                 }
-                let target = folder.join(fs::read_link(&place).map_err(errno)?);
-                self.folder_links.insert(place);
+                let target = target(&folder, &fs::read_link(&place).map_err(errno)?);
+                self.folder_links.push(place.into());
                 self.real(&target, links + 1)
             }
         }
     }
+}
+
+/// Where a link in `folder` leads. `folder` is real, so `..` at the beginning goes straight up.
+fn target(folder: &Path, link: &Path) -> PathBuf {
+    let (mut folder, mut link) = (folder, link);
+    while let (Ok(rest), Some(above)) = (link.strip_prefix(".."), folder.parent()) {
+        (folder, link) = (above, rest);
+    }
+    folder.join(link)
 }
 
 #[cfg(test)]
@@ -151,8 +199,9 @@ mod tests {
         let mut links = Links::default();
         let followed = links.follow(&at("nginx.pem")).unwrap();
         let steps = ["nginx.pem", "live/www/cert.pem", "archive/www/cert1.pem"];
-        assert_eq!(followed.steps, steps.map(at));
-        assert_eq!(links.folder_links, BTreeSet::from([at("current")]));
+        let places: Vec<_> = followed.steps.iter().map(Step::path).collect();
+        assert_eq!(places, steps.map(at));
+        assert_eq!(links.folder_links, [at("current").into()]);
 
         fs::remove_file(at("archive/www/cert1.pem")).unwrap();
         let lost = links.follow(&at("live/www/cert.pem")).unwrap_err();

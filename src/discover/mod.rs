@@ -39,7 +39,7 @@ pub use model::{
 };
 pub use names::{BadNames, LineageKey, Names};
 pub use problem::{Problem, What};
-pub use scan::{Found, Lineage, NeedsIssuer, Place, Scan, Standing};
+pub use scan::{Found, Lineage, NeedsIssuer, Place, Scan, Standing, Watched};
 pub use scanner::Scanner;
 pub use settings::{
     CERTIFICATE_FOLDERS, Kind, MappedPath, NGINX_CONFIG, PathMap, STAPLE_TEMPLATE, Server,

@@ -60,6 +60,8 @@ pub struct ServerModel {
 }
 
 /// One place where a server presents certificates: an nginx `server` block, an Apache virtual host.
+///
+/// Ten thousand of these are kept: what blocks have in common is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
     /// What is spoken there.
@@ -67,28 +69,28 @@ pub struct Deployment {
     /// Where the block begins.
     pub origin: Origin,
     /// The names it answers to; empty where it has none of its own.
-    pub names: Vec<ServerName>,
+    pub names: Box<[ServerName]>,
     /// Where it listens for TLS; never empty.
-    pub listeners: Vec<Listener>,
+    pub listeners: Arc<[Listener]>,
     /// The certificate files in effect, in their order: several for several key types.
-    pub certificates: Vec<Presented>,
+    pub certificates: Box<[Presented]>,
     /// Certificates are (also) chosen at the handshake or written into the configuration: by
     /// variable, by Lua, as `data:`. Which they are is not known here.
-    pub dynamic: Option<Origin>,
+    pub dynamic: Option<Arc<Origin>>,
     /// Whether it staples: `ssl_stapling`.
-    pub stapling: Option<Stated<bool>>,
+    pub stapling: Option<Arc<Stated<bool>>>,
     /// The file it staples: `ssl_stapling_file`.
-    pub stapling_file: Option<Stated<MappedPath>>,
+    pub stapling_file: Option<Arc<Stated<MappedPath>>>,
     /// The responder it would ask itself: `ssl_stapling_responder`.
-    pub stapling_responder: Option<Stated<String>>,
+    pub stapling_responder: Option<Arc<Stated<String>>>,
     /// Whether it verifies what that responder says: `ssl_stapling_verify`.
-    pub stapling_verify: Option<Stated<bool>>,
+    pub stapling_verify: Option<Arc<Stated<bool>>>,
     /// CA certificates it trusts for that: `ssl_trusted_certificate`.
-    pub trusted_certificate: Option<Stated<MappedPath>>,
+    pub trusted_certificate: Option<Arc<Stated<MappedPath>>>,
     /// How it finds responders by name: `resolver`, its arguments joined by a blank.
-    pub resolver: Option<Stated<String>>,
+    pub resolver: Option<Arc<Stated<String>>>,
     /// Whether it compresses certificates: `ssl_certificate_compression`.
-    pub certificate_compression: Option<Stated<bool>>,
+    pub certificate_compression: Option<Arc<Stated<bool>>>,
 }
 
 impl Deployment {
@@ -99,11 +101,10 @@ impl Deployment {
     }
 
     /// The first of its names that says something about it.
-    pub(super) fn telling_name(&self) -> Option<String> {
-        let mut names = self.names.iter();
-        names.find_map(|name| match name {
-            ServerName::Exact(name) => (&**name != "_").then(|| name.to_string()),
-            ServerName::Wildcard(name) => Some(name.trim_start_matches('.').to_owned()),
+    pub(super) fn telling_name(&self) -> Option<&str> {
+        self.names.iter().find_map(|name| match name {
+            ServerName::Exact(name) => (&**name != "_").then_some(&**name),
+            ServerName::Wildcard(name) => Some(name.trim_start_matches('.')),
             ServerName::Pattern(_) | ServerName::Unnamed => None,
         })
     }
@@ -166,7 +167,7 @@ impl fmt::Display for ServerName {
 
 /// An address that a deployment listens on with TLS, with what is in effect for that address: servers
 /// share these between all the blocks on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Listener {
     /// Where.
     pub address: Address,

@@ -65,6 +65,11 @@ impl Names {
         name
     }
 
+    /// The name that `lineage` has been given.
+    pub fn get(&self, lineage: &LineageKey) -> Option<&Arc<str>> {
+        self.given.get(&lineage.0)
+    }
+
     /// Whether a name was given since the last call: the value should be stored then.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)

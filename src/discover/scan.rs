@@ -1,7 +1,7 @@
 //! What one look at everything gives: a [`Scan`], a value.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use crate::digest::Fingerprint;
 use crate::pki::{Certificate, Issued};
 
 /// All that was found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Scan {
     /// Every leaf with its proven issuer, each once.
     pub certificates: Vec<Found>,
     /// Every lineage, by its name.
-    pub lineages: Vec<Lineage>,
+    pub lineages: Arc<[Lineage]>,
     /// The configured servers, in the order of the settings.
     pub servers: Vec<ServerModel>,
     /// The leaves without a proven issuer, each once; a self-signed one needs none.
     pub missing_issuers: Vec<NeedsIssuer>,
-    /// What could not be read or understood.
+    /// What could not be read or understood, besides what [`ServerModel::problems`] tells.
     pub problems: Vec<Problem>,
     /// Files and folders to watch: a change of one of them, or directly in one of them, matters.
-    pub watch: BTreeSet<PathBuf>,
+    pub watch: Watched,
     /// Something was on the move, and is to be looked at again in this time.
     pub again_in: Option<Duration>,
-    pub(super) places: HashMap<Arc<Path>, Place>,
+    pub(super) places: Arc<HashMap<Arc<Path>, Place>>,
 }
 
 impl Scan {
@@ -45,13 +45,38 @@ impl Scan {
     }
 }
 
+/// Paths to watch, absolute; cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched(Arc<[Arc<Path>]>);
+
+impl Watched {
+    /// The paths, in the order of their bytes, each once.
+    pub fn iter(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|path| &**path)
+    }
+
+    /// Whether `path` is one of them.
+    pub fn contains(&self, path: &Path) -> bool {
+        self.0.binary_search_by(|one| one.as_os_str().cmp(path.as_os_str())).is_ok()
+    }
+}
+
+impl<P: Into<Arc<Path>>> FromIterator<P> for Watched {
+    fn from_iter<I: IntoIterator<Item = P>>(paths: I) -> Self {
+        let mut paths: Vec<Arc<Path>> = paths.into_iter().map(Into::into).collect();
+        paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+        paths.dedup_by(|a, b| a.as_os_str() == b.as_os_str());
+        Watched(paths.into())
+    }
+}
+
 /// A certificate that was found.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The leaf and its issuer.
     pub issued: Issued,
     /// The lineages that hold it, as places in [`Scan::lineages`].
-    pub lineages: Vec<usize>,
+    pub lineages: Box<[usize]>,
 }
 
 /// A leaf whose issuer is nowhere on disk.
@@ -62,7 +87,7 @@ pub struct NeedsIssuer {
     /// Where its issuer can be fetched, as the leaf itself says: untrusted.
     pub ca_issuers_urls: Vec<String>,
     /// The lineages that hold it, as places in [`Scan::lineages`].
-    pub lineages: Vec<usize>,
+    pub lineages: Box<[usize]>,
 }
 
 /// A place that holds one certificate after another.

@@ -1,6 +1,6 @@
 //! Looks at servers and folders and remembers what it saw, so as not to read it twice.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::files::{Certificates, Content};
 use super::folders::Listings;
 use super::issuers::{Issuers, Proofs, Search};
-use super::lineages::{self, LeafFile};
+use super::lineages::{self, Group, LeafFile};
 use super::links::Links;
 use super::model::{Deployment, ServerModel};
 use super::names::{LineageKey, Names};
@@ -18,7 +18,7 @@ use super::scan::{Found, Lineage, NeedsIssuer, Place, Scan, Standing};
 use super::settings::{
     self, Kind, NGINX_CONFIG, PathMap, STAPLE_TEMPLATE, Server, Settings, Watch,
 };
-use super::survey::{Spot, Survey};
+use super::survey::{FolderSurvey, Spot, Survey};
 use crate::digest::Fingerprint;
 use crate::pki::Certificate;
 
@@ -33,8 +33,7 @@ pub struct Scanner {
     listings: Listings,
     certificates: Certificates,
     proofs: Proofs,
-    held: BTreeMap<LineageKey, Draft>,
-    held_places: HashMap<Arc<Path>, (LineageKey, Fingerprint)>,
+    last: Last,
 }
 
 /// A configuration as it stands, and the deployments of the last one that was complete.
@@ -45,26 +44,25 @@ struct Known {
     deployments: Arc<[Deployment]>,
 }
 
-/// A lineage before it has a name.
-#[derive(Clone, Debug)]
-struct Draft {
-    wanted: String,
-    /// The watch it lies in, by its place in the settings.
-    watch: Option<usize>,
-    path: Arc<Path>,
-    leaf: Arc<Certificate>,
-    /// This is what the last scan found: its files are gone since then, or cannot be read now.
-    stale: Option<Instant>,
+/// What the last scan found: what cannot be read now is taken from there, and what has not changed
+/// is not made anew.
+#[derive(Debug, Default)]
+struct Last {
+    lineages: Arc<[Lineage]>,
+    by_key: HashMap<LineageKey, u32>,
+    places: Arc<HashMap<Arc<Path>, Place>>,
+    /// Since when the files of lineages are gone.
+    gone: HashMap<LineageKey, Instant>,
 }
 
 /// What was read, sorted into lineages.
 #[derive(Default)]
-struct Drafts {
-    lineages: BTreeMap<LineageKey, Draft>,
-    /// Which lineage a file belongs to, and its leaf.
-    files: HashMap<Spot, (LineageKey, Fingerprint)>,
-    /// Every leaf, with the lineages that hold it.
-    leaves: BTreeMap<Fingerprint, (Arc<Certificate>, BTreeSet<LineageKey>)>,
+struct Sorted {
+    lineages: Vec<Lineage>,
+    /// Every leaf with a lineage that holds it.
+    leaves: Vec<(Arc<Certificate>, usize)>,
+    /// What lies where servers look.
+    presented: HashMap<Spot, Place>,
     /// Leaves of unknown standing.
     searches: Vec<Search>,
 }
@@ -78,8 +76,7 @@ impl Scanner {
             listings: Listings::default(),
             certificates: Certificates::default(),
             proofs: Proofs::default(),
-            held: BTreeMap::new(),
-            held_places: HashMap::new(),
+            last: Last::default(),
         }
     }
 
@@ -92,8 +89,7 @@ impl Scanner {
     pub fn set_settings(&mut self, settings: Settings) {
         if self.settings != settings {
             self.settings = settings;
-            self.held.clear();
-            self.held_places.clear();
+            self.last = Last::default();
         }
     }
 
@@ -102,42 +98,43 @@ impl Scanner {
     ///
     /// Blocks on files, and at the first time for a signature check per certificate.
     pub fn scan(&mut self, known: &[Arc<Certificate>], names: &mut Names) -> Scan {
-        let mut links = Links::default();
-        let mut survey = Survey::default();
-        let servers = self.servers(&mut survey, &mut links);
+        let servers = self.servers();
         let watches = self.settings.watches();
-        survey.watch.extend(self.settings.awaited());
-        survey.watch.extend(watches.iter().map(|watch| watch.path.clone()));
+        let mut links = Links::default();
         let walked = self.listings.walk(watches.iter().map(|watch| &*watch.path), &mut links);
-        survey.folders(walked, &mut links);
-        let presented = presented(&servers, &mut survey, &mut links);
-        let bundles = self.bundles(&servers, &mut survey, &mut links);
+        let mut survey = Survey::new(walked, links, &mut self.certificates);
+        survey.watch.extend(self.settings.awaited().map(Arc::from));
+        survey.watch.extend(watches.iter().map(|watch| Arc::from(&*watch.path)));
+        for source in self.configurations.values().flat_map(|known| known.now.watch()) {
+            survey.source(source);
+        }
+        let presented = Presented::of(&servers, &mut survey);
+        let bundles = bundles(&self.settings, &servers);
+        let bundles: Vec<_> = bundles.into_iter().filter_map(|path| survey.bundle(path)).collect();
+        let proofs = &self.proofs;
+        survey.read(|leaf| proofs.standing(&leaf.fingerprint()).is_some());
 
-        self.load(&mut survey, &mut links);
-        let mut drafts = self.drafts(&mut survey, &presented);
-        let again_in = self.hold_on(&mut drafts, &survey);
-        self.prove(&mut drafts, bundles, known);
+        let mut sorted = self.last.sort(&mut survey, &presented, proofs, |key, group, folder| {
+            name(&self.settings, &watches, names, &presented, key, group, folder)
+        });
+        let again_in = self.last.hold_on(&mut sorted, &survey);
+        let mut pool = Issuers::default();
+        for bundle in bundles {
+            if let Content::Chain(chain) = survey.bundled(bundle) {
+                chain.iter().for_each(|one| pool.add(one));
+            }
+        }
+        known.iter().for_each(|one| pool.add(one));
+        self.proofs.search(std::mem::take(&mut sorted.searches), pool);
 
-        survey.watch.append(&mut links.folder_links);
-        let places = self.places(&presented, &drafts);
-        let mut scan = Scan { servers, again_in, ..Scan::default() };
-        scan.watch = survey.watch;
-        scan.problems = survey.problems;
-        scan.problems.extend(scan.servers.iter().flat_map(|server| server.problems.clone()));
-        scan.problems.sort();
-        scan.problems.dedup();
-        let order = self.name(&mut scan, &drafts.lineages, &watches, names);
-        self.tell(&mut scan, &drafts, &order);
-        let place = |(path, (key, leaf)): (&Arc<Path>, &(LineageKey, Fingerprint))| {
-            (path.clone(), Place { lineage: order[key], leaf: *leaf })
-        };
-        scan.places = places.iter().map(place).collect();
-        self.held = drafts.lineages;
-        self.held_places = places;
-        scan
+        let (watch, mut problems) = survey.into_watch();
+        problems.sort();
+        problems.dedup();
+        let scan = self.tell(sorted, &presented);
+        Scan { servers, problems, watch, again_in, ..scan }
     }
 
-    fn servers(&mut self, survey: &mut Survey, links: &mut Links) -> Vec<ServerModel> {
+    fn servers(&mut self) -> Vec<ServerModel> {
         let mut used = HashSet::new();
         let mut models = Vec::new();
         for server in self.settings.servers() {
@@ -145,7 +142,7 @@ impl Scanner {
                 Kind::Nginx => {
                     let config = server.config.clone().unwrap_or_else(|| NGINX_CONFIG.into());
                     used.insert(config.clone());
-                    self.nginx(&server, config, survey, links)
+                    self.nginx(&server, config)
                 }
                 kind => ServerModel {
                     kind,
@@ -161,13 +158,7 @@ impl Scanner {
         models
     }
 
-    fn nginx(
-        &mut self,
-        server: &Server,
-        config: PathBuf,
-        survey: &mut Survey,
-        links: &mut Links,
-    ) -> ServerModel {
+    fn nginx(&mut self, server: &Server, config: PathBuf) -> ServerModel {
         let before = self.configurations.remove(&config);
         let before = before.filter(|known| known.map == server.path_map);
         let known = match before {
@@ -179,9 +170,6 @@ impl Scanner {
                 Known { deployments: last.unwrap_or_else(|| now.deployments.clone()), map, now }
             }
         };
-        for source in known.now.watch() {
-            survey.source(source, links);
-        }
         let model = ServerModel {
             kind: Kind::Nginx,
             config: Some(config.clone()),
@@ -194,204 +182,26 @@ impl Scanner {
         model
     }
 
-    /// The files that are trusted to hold issuers.
-    fn bundles(
-        &self,
-        servers: &[ServerModel],
-        survey: &mut Survey,
-        links: &mut Links,
-    ) -> Vec<Arc<Path>> {
-        let stated = servers.iter().flat_map(|server| server.deployments.iter());
-        let stated = stated.filter_map(|deployment| deployment.trusted_certificate.as_ref());
-        let mut paths: BTreeSet<&Path> = stated.map(|stated| &*stated.value.ours).collect();
-        paths.extend(self.settings.bundles.iter().map(PathBuf::as_path));
-        paths.into_iter().filter_map(|path| survey.bundle(path, links)).collect()
-    }
-
-    /// Reads what has changed.
-    fn load(&mut self, survey: &mut Survey, links: &mut Links) {
-        self.certificates.begin();
-        self.certificates.load(std::mem::take(&mut survey.files));
-        for (folder, name) in self.alone(survey) {
-            survey.issuer_files(folder, &name, links);
+    /// Puts the lineages in order, with each leaf told once.
+    fn tell(&mut self, sorted: Sorted, presented: &Presented<'_>) -> Scan {
+        let mut scan = Scan::default();
+        let Sorted { mut lineages, mut leaves, presented: found, .. } = sorted;
+        for lineage in &mut lineages {
+            let standing = self.proofs.standing(&lineage.leaf.fingerprint());
+            lineage.standing = standing.cloned().unwrap_or(Standing::NeedsIssuer);
         }
-        self.certificates.load(std::mem::take(&mut survey.files));
-        self.certificates.end();
-    }
+        let mut order: Vec<_> = (0..lineages.len()).collect();
+        order.sort_by(|a, b| lineages[*a].name.cmp(&lineages[*b].name));
+        let mut now_at = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(now, before)| now_at[*before] = now);
+        lineages.sort_by(|a, b| a.name.cmp(&b.name));
 
-    /// The files outside of watched folders that hold a leaf alone, of unknown issuer.
-    fn alone(&self, survey: &Survey) -> Vec<Spot> {
-        let unwatched =
-            survey.folders.iter().enumerate().filter(|(_, folder)| folder.watch.is_none());
-        let files = unwatched
-            .flat_map(|(at, folder)| folder.files.iter().map(move |(name, file)| (at, name, file)));
-        let alone = files.filter(|(.., file)| {
-            let content = file.real.as_ref().map(|real| self.certificates.get(real));
-            matches!(content, Some(Content::Chain(chain))
-                if chain.len() == 1 && self.proofs.standing(&chain[0].fingerprint()).is_none())
-        });
-        alone.map(|(at, name, _)| (at, name.clone())).collect()
-    }
-
-    fn drafts(&mut self, survey: &mut Survey, presented: &Presented) -> Drafts {
-        let mut drafts = Drafts::default();
-        for (at, folder) in survey.folders.iter().enumerate() {
-            let mut leaves = Vec::new();
-            let mut authorities = Vec::new();
-            for (name, file) in &folder.files {
-                let Some(real) = &file.real else { continue };
-                let mut complain =
-                    |what| survey.problems.push(Problem::new(folder.path.join(name), what));
-                match self.certificates.get(real) {
-                    Content::Chain(chain) if file.presented || !chain[0].is_ca() => {
-                        leaves.push(LeafFile { name: name.clone(), role: file.role, chain });
-                    }
-                    Content::Chain(chain) => authorities.push(chain),
-                    Content::Nothing if file.presented => complain(What::NoCertificate),
-                    Content::Nothing => {}
-                    Content::Bad(what) => {
-                        complain((*what).clone());
-                        survey.unread.insert(folder.path.join(name));
-                    }
-                }
-            }
-            self.searches(&mut drafts.searches, &leaves, &authorities);
-            for group in lineages::group(&folder.path, leaves) {
-                let spots = group.files.iter().map(|file| (at, file.name.clone()));
-                let server_name = spots.filter_map(|spot| presented.names.get(&spot)).next();
-                let first = &group.files[0];
-                let draft = Draft {
-                    wanted: group.wanted_name(server_name.map(String::as_str)),
-                    watch: folder.watch,
-                    path: folder.path.join(&first.name).into(),
-                    leaf: first.leaf().clone(),
-                    stale: None,
-                };
-                for file in &group.files {
-                    drafts.found(file.leaf(), &group.key);
-                    let fact = (group.key.clone(), file.leaf().fingerprint());
-                    drafts.files.insert((at, file.name.clone()), fact);
-                }
-                drafts.lineages.insert(group.key, draft);
-            }
-        }
-        drafts
-    }
-
-    /// Notes down the leaves of one folder whose standing is unknown.
-    fn searches(
-        &self,
-        searches: &mut Vec<Search>,
-        leaves: &[LeafFile],
-        authorities: &[Arc<[Arc<Certificate>]>],
-    ) {
-        let unknown = |file: &&LeafFile| self.proofs.standing(&file.leaf().fingerprint()).is_none();
-        let mut unknown = leaves.iter().filter(unknown).peekable();
-        if unknown.peek().is_none() {
-            return;
-        }
-        let mut beside = Issuers::default();
-        for chain in authorities {
-            chain.iter().for_each(|one| beside.add(one));
-        }
-        for file in leaves {
-            file.chain.iter().skip(1).for_each(|one| beside.add(one));
-        }
-        let beside = Arc::new(beside);
-        searches.extend(unknown.map(|file| Search {
-            leaf: file.leaf().clone(),
-            own: file.chain.clone(),
-            beside: beside.clone(),
-        }));
-    }
-
-    /// Puts back the lineages of the last scan that are not known to be gone.
-    fn hold_on(&mut self, drafts: &mut Drafts, survey: &Survey) -> Option<Duration> {
-        let now = Instant::now();
-        let mut again_in = None;
-        for (key, mut draft) in std::mem::take(&mut self.held) {
-            if drafts.lineages.contains_key(&key) {
-                continue;
-            }
-            let since = *draft.stale.get_or_insert(now);
-            let hidden = survey.unread.contains(&*draft.path)
-                || survey.unseen.iter().any(|folder| draft.path.starts_with(folder));
-            if !hidden {
-                if now.duration_since(since) >= GRACE {
-                    continue;
-                }
-                again_in = Some(GRACE);
-            }
-            drafts.found(&draft.leaf, &key);
-            drafts.lineages.insert(key, draft);
-        }
-        again_in
-    }
-
-    fn prove(&mut self, drafts: &mut Drafts, bundles: Vec<Arc<Path>>, known: &[Arc<Certificate>]) {
-        let mut pool = Issuers::default();
-        for bundle in bundles {
-            if let Content::Chain(chain) = self.certificates.get(&bundle) {
-                chain.iter().for_each(|one| pool.add(one));
-            }
-        }
-        known.iter().for_each(|one| pool.add(one));
-        self.proofs.search(std::mem::take(&mut drafts.searches), pool);
-        self.proofs.retain(|leaf| drafts.leaves.contains_key(leaf));
-    }
-
-    /// What lies where servers look; of files that cannot be read now, what lay there.
-    fn places(
-        &self,
-        presented: &Presented,
-        drafts: &Drafts,
-    ) -> HashMap<Arc<Path>, (LineageKey, Fingerprint)> {
-        let place = |(path, spot): (&Arc<Path>, &Option<Spot>)| {
-            let now = spot.as_ref().and_then(|spot| drafts.files.get(spot));
-            let before = self.held_places.get(path);
-            let before = before.filter(|(key, _)| drafts.lineages.contains_key(key));
-            now.or(before).map(|place| (path.clone(), place.clone()))
-        };
-        presented.spots.iter().filter_map(place).collect()
-    }
-
-    /// Gives the lineages their names and says where each of them is in the scan.
-    fn name(
-        &self,
-        scan: &mut Scan,
-        drafts: &BTreeMap<LineageKey, Draft>,
-        watches: &[Watch],
-        names: &mut Names,
-    ) -> HashMap<LineageKey, usize> {
-        // The watches' own names come before those of files that servers name.
-        let (watched, others): (Vec<_>, Vec<_>) =
-            drafts.iter().partition(|(_, draft)| draft.watch.is_some());
-        for (key, draft) in watched.into_iter().chain(others) {
-            let name = names.assign(key, &draft.wanted);
-            let template = draft.watch.and_then(|watch| watches.get(watch));
-            let template = template.map_or(STAPLE_TEMPLATE, |watch| &watch.staple);
-            let standing = self.proofs.standing(&draft.leaf.fingerprint());
-            scan.lineages.push(Lineage {
-                key: key.clone(),
-                staple: settings::staple_path(template, &self.settings.state_dir, &name),
-                name,
-                path: draft.path.clone(),
-                leaf: draft.leaf.clone(),
-                standing: standing.cloned().unwrap_or(Standing::NeedsIssuer),
-                watched: draft.watch.is_some(),
-                stale: draft.stale.is_some(),
-            });
-        }
-        scan.lineages.sort_by(|a, b| a.name.cmp(&b.name));
-        let places = scan.lineages.iter().enumerate();
-        places.map(|(at, lineage)| (lineage.key.clone(), at)).collect()
-    }
-
-    /// Tells each leaf once, with or without its issuer.
-    fn tell(&self, scan: &mut Scan, drafts: &Drafts, order: &HashMap<LineageKey, usize>) {
-        for (fingerprint, (leaf, keys)) in &drafts.leaves {
-            let lineages = keys.iter().map(|key| order[key]).collect();
-            match self.proofs.standing(fingerprint) {
+        leaves.iter_mut().for_each(|(_, lineage)| *lineage = now_at[*lineage]);
+        leaves.sort_unstable_by_key(|(leaf, lineage)| (leaf.fingerprint(), *lineage));
+        leaves.dedup_by_key(|(leaf, lineage)| (leaf.fingerprint(), *lineage));
+        for same in leaves.chunk_by(|(a, _), (b, _)| a.fingerprint() == b.fingerprint()) {
+            let (leaf, lineages) = (&same[0].0, same.iter().map(|(_, lineage)| *lineage).collect());
+            match self.proofs.standing(&leaf.fingerprint()) {
                 Some(Standing::Proven(issued)) => {
                     scan.certificates.push(Found { issued: issued.clone(), lineages });
                 }
@@ -403,46 +213,235 @@ impl Scanner {
                 }),
             }
         }
+        let known = |leaf: &Fingerprint| {
+            leaves.binary_search_by_key(leaf, |(leaf, _)| leaf.fingerprint()).is_ok()
+        };
+        self.proofs.retain(known);
+
+        let by_key = lineages.iter().enumerate();
+        let by_key: HashMap<_, _> = by_key
+            .map(|(at, lineage)| (lineage.key.clone(), u32::try_from(at).expect("so few")))
+            .collect();
+        let place = |(path, spot): (&Arc<Path>, &Option<Spot>)| {
+            let now = spot.as_ref().and_then(|spot| found.get(spot));
+            let now = now.map(|place| Place { lineage: now_at[place.lineage], ..*place });
+            let place = now.or_else(|| self.last.place(path, &by_key))?;
+            Some((path.clone(), place))
+        };
+        let places: HashMap<_, _> = presented.spots.iter().filter_map(place).collect();
+        scan.lineages = lineages.into();
+        scan.places = places.into();
+        self.last.lineages = scan.lineages.clone();
+        self.last.places = scan.places.clone();
+        self.last.by_key = by_key;
+        scan
     }
 }
 
-impl Drafts {
-    fn found(&mut self, leaf: &Arc<Certificate>, lineage: &LineageKey) {
-        let entry = self.leaves.entry(leaf.fingerprint());
-        let (_, lineages) = entry.or_insert_with(|| (leaf.clone(), BTreeSet::new()));
-        lineages.insert(lineage.clone());
+impl Last {
+    /// Sorts what was read into lineages; `name` gives those that are new a name and a staple path.
+    fn sort(
+        &self,
+        survey: &mut Survey<'_>,
+        presented: &Presented<'_>,
+        proofs: &Proofs,
+        mut name: impl FnMut(&LineageKey, &Group, &FolderSurvey) -> (Arc<str>, Arc<Path>),
+    ) -> Sorted {
+        let mut sorted = Sorted::default();
+        let mut problems = Vec::new();
+        let mut unread = Vec::new();
+        for (at, folder) in survey.folders.iter().enumerate() {
+            let mut leaves = Vec::new();
+            let mut authorities = Vec::new();
+            for (file_at, file) in folder.files.iter().enumerate() {
+                let mut complain = |what| {
+                    problems.push(Problem::new(folder.path.join(&*file.name), what));
+                };
+                match survey.content(file) {
+                    Some(Content::Chain(chain)) if file.presented || !chain[0].is_ca() => {
+                        leaves.push(LeafFile {
+                            spot: Spot::new(at, file_at),
+                            name: file.name.clone(),
+                            role: file.role,
+                            chain: chain.clone(),
+                        });
+                    }
+                    Some(Content::Chain(chain)) => authorities.push(chain.clone()),
+                    Some(Content::Nothing) if file.presented => complain(What::NoCertificate),
+                    Some(Content::Bad(what)) => {
+                        complain((**what).clone());
+                        unread.push(folder.path.join(&*file.name));
+                    }
+                    Some(Content::Nothing) | None => {}
+                }
+            }
+            search(&mut sorted.searches, proofs, &leaves, &authorities);
+            for group in lineages::group(&folder.path, leaves) {
+                let lineage = sorted.lineages.len();
+                for file in &group.files {
+                    let leaf = file.leaf();
+                    sorted.leaves.push((leaf.clone(), lineage));
+                    if presented.servers.contains_key(&file.spot) {
+                        let place = Place { lineage, leaf: leaf.fingerprint() };
+                        sorted.presented.insert(file.spot, place);
+                    }
+                }
+                sorted.lineages.push(self.lineage(&group, folder, &mut name));
+            }
+        }
+        survey.problems.append(&mut problems);
+        survey.unread.extend(unread);
+        sorted
     }
+
+    /// The lineage that a group is, as it was last time where nothing has changed.
+    fn lineage(
+        &self,
+        group: &Group,
+        folder: &FolderSurvey,
+        name: impl FnOnce(&LineageKey, &Group, &FolderSurvey) -> (Arc<str>, Arc<Path>),
+    ) -> Lineage {
+        let first = &group.files[0];
+        let last = self.by_key.get(&group.key).map(|at| &self.lineages[*at as usize]);
+        let path = folder.path.join(&*first.name);
+        let (key, name, staple) = match last {
+            Some(last) => (last.key.clone(), last.name.clone(), last.staple.clone()),
+            None => {
+                let (name, staple) = name(&group.key, group, folder);
+                (group.key.clone(), name, staple)
+            }
+        };
+        Lineage {
+            key,
+            name,
+            path: match last.filter(|last| *last.path == *path) {
+                Some(last) => last.path.clone(),
+                None => path.into(),
+            },
+            leaf: first.leaf().clone(),
+            standing: Standing::NeedsIssuer,
+            staple,
+            watched: folder.watch.is_some(),
+            stale: false,
+        }
+    }
+
+    /// Puts back the lineages of the last scan that are not known to be gone.
+    fn hold_on(&mut self, sorted: &mut Sorted, survey: &Survey<'_>) -> Option<Duration> {
+        let now = Instant::now();
+        let found: HashSet<_> = sorted.lineages.iter().map(|one| one.key.clone()).collect();
+        self.gone.retain(|key, _| !found.contains(key));
+        let mut again_in = None;
+        for lineage in self.lineages.iter().filter(|one| !found.contains(&one.key)) {
+            let hidden = survey.unread.contains(&*lineage.path)
+                || survey.unseen.iter().any(|folder| lineage.path.starts_with(folder));
+            if !hidden {
+                let since = *self.gone.entry(lineage.key.clone()).or_insert(now);
+                if now.duration_since(since) >= GRACE {
+                    continue;
+                }
+                again_in = Some(GRACE);
+            }
+            sorted.leaves.push((lineage.leaf.clone(), sorted.lineages.len()));
+            sorted.lineages.push(Lineage { stale: true, ..lineage.clone() });
+        }
+        again_in
+    }
+
+    /// What lay at `path`, if its lineage is still there.
+    fn place(&self, path: &Path, by_key: &HashMap<LineageKey, u32>) -> Option<Place> {
+        let place = self.places.get(path)?;
+        let lineage = *by_key.get(&self.lineages[place.lineage].key)? as usize;
+        Some(Place { lineage, ..*place })
+    }
+}
+
+/// Notes down the leaves of one folder whose standing is unknown.
+fn search(
+    searches: &mut Vec<Search>,
+    proofs: &Proofs,
+    leaves: &[LeafFile],
+    authorities: &[Arc<[Arc<Certificate>]>],
+) {
+    let unknown = |file: &&LeafFile| proofs.standing(&file.leaf().fingerprint()).is_none();
+    let mut unknown = leaves.iter().filter(unknown).peekable();
+    if unknown.peek().is_none() {
+        return;
+    }
+    let mut beside = Issuers::default();
+    for chain in authorities {
+        chain.iter().for_each(|one| beside.add(one));
+    }
+    for file in leaves {
+        file.chain.iter().skip(1).for_each(|one| beside.add(one));
+    }
+    let beside = Arc::new(beside);
+    searches.extend(unknown.map(|file| Search {
+        leaf: file.leaf().clone(),
+        own: file.chain.clone(),
+        beside: beside.clone(),
+    }));
+}
+
+/// The name of a lineage, and where its staple goes.
+fn name(
+    settings: &Settings,
+    watches: &[Watch],
+    names: &mut Names,
+    presented: &Presented<'_>,
+    key: &LineageKey,
+    group: &Group,
+    folder: &FolderSurvey,
+) -> (Arc<str>, Arc<Path>) {
+    let name = names.get(key).cloned().unwrap_or_else(|| {
+        let servers = group.files.iter().filter_map(|file| presented.servers.get(&file.spot));
+        let server_name = servers.filter_map(|server| server.telling_name()).next();
+        names.assign(key, &group.wanted_name(&folder.path, server_name))
+    });
+    let template = folder.watch.and_then(|watch| watches.get(watch));
+    let template = template.map_or(STAPLE_TEMPLATE, |watch| &watch.staple);
+    let staple = settings::staple_path(template, &settings.state_dir, &name);
+    (name, staple)
+}
+
+/// The files that are trusted to hold issuers.
+fn bundles<'a>(settings: &'a Settings, servers: &'a [ServerModel]) -> BTreeSet<&'a Path> {
+    let stated = servers.iter().flat_map(|server| server.deployments.iter());
+    let stated = stated.filter_map(|deployment| deployment.trusted_certificate.as_ref());
+    let stated = stated.map(|stated| &*stated.value.ours);
+    stated.chain(settings.bundles.iter().map(PathBuf::as_path)).collect()
 }
 
 /// The certificate files that servers present.
 #[derive(Default)]
-struct Presented {
+struct Presented<'a> {
     /// Where they are in the survey; `None` where there is no such file.
     spots: HashMap<Arc<Path>, Option<Spot>>,
-    /// A name that the first server with one answers to.
-    names: HashMap<Spot, String>,
+    /// The first deployment with a name that presents it, else the first one.
+    servers: HashMap<Spot, &'a Deployment>,
 }
 
-fn presented(servers: &[ServerModel], survey: &mut Survey, links: &mut Links) -> Presented {
-    let mut all = Presented::default();
-    for deployment in servers.iter().flat_map(|server| server.deployments.iter()) {
-        for presented in &deployment.certificates {
-            let path = &presented.file.ours;
-            let spot = match all.spots.get(path) {
-                Some(spot) => spot.clone(),
-                None => {
-                    let spot = survey.presented(path, links);
-                    all.spots.insert(path.clone(), spot.clone());
-                    spot
+impl<'a> Presented<'a> {
+    fn of(servers: &'a [ServerModel], survey: &mut Survey<'_>) -> Self {
+        let mut all = Presented::default();
+        for deployment in servers.iter().flat_map(|server| server.deployments.iter()) {
+            for presented in &deployment.certificates {
+                let path = &presented.file.ours;
+                let spot = match all.spots.get(path) {
+                    Some(spot) => *spot,
+                    None => {
+                        let spot = survey.present(path);
+                        all.spots.insert(path.clone(), spot);
+                        spot
+                    }
+                };
+                let Some(spot) = spot else { continue };
+                let known = all.servers.entry(spot).or_insert(deployment);
+                if known.telling_name().is_none() {
+                    *known = deployment;
                 }
-            };
-            let Some(spot) = spot else { continue };
-            if !all.names.contains_key(&spot)
-                && let Some(name) = deployment.telling_name()
-            {
-                all.names.insert(spot, name);
             }
         }
+        all
     }
-    all
 }

@@ -61,10 +61,10 @@ impl Settings {
     }
 
     /// Where servers and folders would turn up that are looked for and not there yet.
-    pub(super) fn awaited(&self) -> impl Iterator<Item = PathBuf> {
+    pub(super) fn awaited(&self) -> impl Iterator<Item = &'static Path> {
         let servers = self.servers.is_none().then_some(NGINX_CONFIG);
         let folders = CERTIFICATE_FOLDERS.iter().filter(|_| self.watches.is_none());
-        servers.into_iter().chain(folders.copied()).map(PathBuf::from)
+        servers.into_iter().chain(folders.copied()).map(Path::new)
     }
 
     /// The folders to watch now.

@@ -60,7 +60,7 @@ impl Host {
     fn outline(&mut self) -> Vec<String> {
         let scan = self.scan();
         let mut lines = Vec::new();
-        for lineage in &scan.lineages {
+        for lineage in scan.lineages.iter() {
             let standing = match &lineage.standing {
                 Standing::Proven(issued) => issued.issuer.subject(),
                 Standing::SelfSigned => "self-signed".to_owned(),
@@ -79,7 +79,9 @@ impl Host {
                 lines.push(format!("nginx {at} -> {}", lineage.unwrap_or("nothing")));
             }
         }
-        lines.extend(scan.problems.iter().map(|problem| format!("! {problem}")));
+        let of_servers = scan.servers.iter().flat_map(|server| &server.problems);
+        let problems = scan.problems.iter().chain(of_servers);
+        lines.extend(problems.map(|problem| format!("! {problem}")));
         lines.iter().map(|line| self.tree.plain(line)).collect()
     }
 

@@ -106,7 +106,7 @@ async fn nginx_presents_what_the_model_says() {
     assert_eq!(names, ["a.test", "b.test", "inherited.test", "c.test", "dual.test"]);
     let mut asked = 0;
     for (_, deployment) in scan.deployments() {
-        for listener in &deployment.listeners {
+        for listener in deployment.listeners.iter() {
             let names =
                 deployment.names.iter().filter_map(|name| name_to_ask_for(&name.to_string()));
             let unnamed = listener.default.then_some(None);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::discover::model::{Origin, Presented, Stated};
 use crate::discover::problem::{Problem, What};
@@ -29,17 +30,17 @@ impl Paths<'_> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Level {
     pub(super) certificates: Vec<Presented>,
-    pub(super) dynamic: Option<Origin>,
-    pub(super) lua: Option<Origin>,
-    pub(super) ssl: Option<Stated<bool>>,
-    pub(super) rejects: Option<Stated<bool>>,
-    pub(super) stapling: Option<Stated<bool>>,
-    pub(super) stapling_file: Option<Stated<MappedPath>>,
-    pub(super) responder: Option<Stated<String>>,
-    pub(super) verify: Option<Stated<bool>>,
-    pub(super) trusted: Option<Stated<MappedPath>>,
-    pub(super) resolver: Option<Stated<String>>,
-    pub(super) compression: Option<Stated<bool>>,
+    pub(super) dynamic: Option<Arc<Origin>>,
+    pub(super) lua: Option<Arc<Origin>>,
+    pub(super) ssl: Option<Arc<Stated<bool>>>,
+    pub(super) rejects: Option<Arc<Stated<bool>>>,
+    pub(super) stapling: Option<Arc<Stated<bool>>>,
+    pub(super) stapling_file: Option<Arc<Stated<MappedPath>>>,
+    pub(super) responder: Option<Arc<Stated<String>>>,
+    pub(super) verify: Option<Arc<Stated<bool>>>,
+    pub(super) trusted: Option<Arc<Stated<MappedPath>>>,
+    pub(super) resolver: Option<Arc<Stated<String>>>,
+    pub(super) compression: Option<Arc<Stated<bool>>>,
 }
 
 impl Level {
@@ -54,7 +55,7 @@ impl Level {
         paths: &Paths<'_>,
     ) -> Result<(), Box<Problem>> {
         let (name, arguments) = words.split_first().expect("a directive has a name");
-        let slot: &mut Option<Stated<bool>> = match &**name {
+        let slot: &mut Option<Arc<Stated<bool>>> = match &**name {
             b"ssl_certificate" => {
                 let value = one(name, arguments, &origin)?;
                 self.certificate(value, origin, paths);
@@ -63,7 +64,7 @@ impl Level {
             b"ssl_certificate_by_lua_block"
             | b"ssl_certificate_by_lua_file"
             | b"ssl_certificate_by_lua" => {
-                self.lua.get_or_insert(origin);
+                self.lua.get_or_insert_with(|| origin.into());
                 return Ok(());
             }
             b"ssl_stapling_file" => {
@@ -104,7 +105,7 @@ impl Level {
         let elsewhere = [&b"data:"[..], b"engine:", b"store:"];
         let no_file = value.contains(&b'$') || elsewhere.iter().any(|form| value.starts_with(form));
         if no_file {
-            self.dynamic.get_or_insert(origin);
+            self.dynamic.get_or_insert_with(|| origin.into());
         } else {
             self.certificates.push(Presented { file: paths.resolve(value), origin });
         }
@@ -132,16 +133,16 @@ impl Level {
 }
 
 fn set<T>(
-    slot: &mut Option<Stated<T>>,
+    slot: &mut Option<Arc<Stated<T>>>,
     name: &[u8],
     value: T,
     origin: Origin,
 ) -> Result<(), Box<Problem>> {
-    if let Some(Stated { origin: first, .. }) = slot {
-        let what = What::Duplicate { directive: text(name), first: first.clone() };
+    if let Some(stated) = slot {
+        let what = What::Duplicate { directive: text(name), first: stated.origin.clone() };
         return Err(Box::new(Problem::at(&origin, what)));
     }
-    *slot = Some(Stated { value, origin });
+    *slot = Some(Stated { value, origin }.into());
     Ok(())
 }
 

@@ -10,12 +10,12 @@ mod listen;
 mod read;
 mod syntax;
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::Stamp;
-use super::model::Deployment;
+use super::model::{Deployment, Listener};
 use super::problem::Problem;
 use super::settings::PathMap;
 use inherit::{Level, Paths};
@@ -66,8 +66,8 @@ impl Configuration {
     }
 
     /// The files and folders to watch for changes.
-    pub(super) fn watch(&self) -> BTreeSet<&Path> {
-        self.sources.iter().map(|source| &*source.path).collect()
+    pub(super) fn watch(&self) -> impl Iterator<Item = &Arc<Path>> {
+        self.sources.iter().map(|source| &source.path)
     }
 }
 
@@ -110,17 +110,27 @@ fn within(mut blocks: Vec<Block>, outer: &Level) -> impl Iterator<Item = Deploym
     let listens: Vec<_> = blocks.iter().map(|block| (&*block.listens, on(block))).collect();
     let listeners = listen::tls_listeners(&listens);
     let pairs = blocks.into_iter().zip(listeners);
-    pairs.filter_map(|(block, listeners)| {
+    let mut alike = HashSet::<Arc<[Listener]>>::new();
+    pairs.filter_map(move |(block, listeners)| {
         let Block { context, origin, names, level, .. } = block;
         let rejects = level.rejects.is_some_and(|rejects| rejects.value);
         let dynamic = level.dynamic.or(level.lua);
         let presents = !level.certificates.is_empty() || dynamic.is_some();
-        (presents && !rejects && !listeners.is_empty()).then_some(Deployment {
+        if !presents || rejects || listeners.is_empty() {
+            return None;
+        }
+        let known = alike.get(&*listeners).cloned();
+        let listeners = known.unwrap_or_else(|| {
+            let listeners: Arc<[Listener]> = listeners.into();
+            alike.insert(listeners.clone());
+            listeners
+        });
+        Some(Deployment {
             context,
             origin,
-            names,
+            names: names.into(),
             listeners,
-            certificates: level.certificates,
+            certificates: level.certificates.into(),
             dynamic,
             stapling: level.stapling,
             stapling_file: level.stapling_file,

@@ -47,13 +47,13 @@ fn outline(configuration: &Configuration) -> String {
         fn plain<T: ToString>(said: &Stated<T>) -> (String, &Origin) {
             (said.value.to_string(), &said.origin)
         }
-        fact("stapling", deployment.stapling.as_ref().map(plain));
-        fact("file", deployment.stapling_file.as_ref().map(path));
-        fact("responder", deployment.stapling_responder.as_ref().map(plain));
-        fact("verify", deployment.stapling_verify.as_ref().map(plain));
-        fact("trusted", deployment.trusted_certificate.as_ref().map(path));
-        fact("resolver", deployment.resolver.as_ref().map(plain));
-        fact("compression", deployment.certificate_compression.as_ref().map(plain));
+        fact("stapling", deployment.stapling.as_deref().map(plain));
+        fact("file", deployment.stapling_file.as_deref().map(path));
+        fact("responder", deployment.stapling_responder.as_deref().map(plain));
+        fact("verify", deployment.stapling_verify.as_deref().map(plain));
+        fact("trusted", deployment.trusted_certificate.as_deref().map(path));
+        fact("resolver", deployment.resolver.as_deref().map(plain));
+        fact("compression", deployment.certificate_compression.as_deref().map(plain));
         text.push('\n');
     }
     for fault in &configuration.faults {

@@ -1,10 +1,12 @@
 //! Which folders to watch for a set of paths, and which names in them matter.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
+
+use crate::discover::links::Links;
+use crate::discover::scan::Watched;
 
 /// What matters in a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub(super) struct Interest {
     /// Everything directly in it, but for what publishing and editors leave.
     pub(super) whole: bool,
     /// These names: files and links that are watched themselves, and what lies on the way to others.
-    names: BTreeSet<OsString>,
+    names: BTreeSet<Box<OsStr>>,
 }
 
 impl Interest {
@@ -36,36 +38,25 @@ fn is_noise(name: &OsStr) -> bool {
 
 /// The folders to watch for `paths`, by their real paths: inotify knows folders, not names, and two
 /// names of one folder would hide each other.
-pub(super) fn of(paths: &BTreeSet<PathBuf>) -> BTreeMap<Arc<Path>, Interest> {
-    let mut found = BTreeMap::<Arc<Path>, Interest>::new();
-    let mut real = HashMap::<&Path, Option<Arc<Path>>>::new();
-    let mut climbed = HashSet::new();
-    for path in paths {
+pub(super) fn of(paths: &Watched) -> HashMap<Arc<Path>, Interest> {
+    let mut found = HashMap::<Arc<Path>, Interest>::new();
+    let mut links = Links::default();
+    let mut climbed = HashSet::<&OsStr>::new();
+    for path in paths.iter() {
         if path.is_dir()
-            && let Some(folder) = real_folder(&mut real, path)
+            && let Ok(folder) = links.folder(path)
         {
             found.entry(folder).or_default().whole = true;
         }
         for path in path.ancestors() {
             let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { break };
-            if !climbed.insert(path) {
+            if !climbed.insert(path.as_os_str()) {
                 break;
             }
-            if let Some(folder) = real_folder(&mut real, folder) {
-                found.entry(folder).or_default().names.insert(name.to_owned());
+            if let Ok(folder) = links.folder(folder) {
+                found.entry(folder).or_default().names.insert(name.into());
             }
         }
     }
     found
-}
-
-fn real_folder<'a>(
-    known: &mut HashMap<&'a Path, Option<Arc<Path>>>,
-    path: &'a Path,
-) -> Option<Arc<Path>> {
-    let look = || {
-        let real = fs::canonicalize(path).ok()?;
-        real.is_dir().then(|| real.into())
-    };
-    known.entry(path).or_insert_with(look).clone()
 }

@@ -12,7 +12,7 @@
 mod debounce;
 mod interest;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -24,6 +24,7 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::problem::{Problem, What};
+use super::scan::Watched;
 use debounce::Debounce;
 pub use debounce::Pace;
 use interest::Interest;
@@ -61,7 +62,7 @@ enum Notice {
 /// What is watched.
 #[derive(Debug, Default)]
 struct Shared {
-    folders: BTreeMap<Arc<Path>, Armed>,
+    folders: HashMap<Arc<Path>, Armed>,
     /// Folders whose watch the kernel or `notify` has dropped, with all below them.
     dropped: HashSet<PathBuf>,
 }
@@ -116,12 +117,12 @@ impl Watcher {
         Ok(Watcher { kernel, notices, shared })
     }
 
-    /// Watches `paths` (absolute) from now on and nothing else: a folder with what is directly in
+    /// Watches `paths` from now on and nothing else: a folder with what is directly in
     /// it, a file or link by its name; and what leads to them. Call it after every scan.
     ///
     /// Folders that were not watched before are reported as changed, since the scan may have been
     /// there too early. Gives what cannot be watched.
-    pub fn set(&mut self, paths: &BTreeSet<PathBuf>) -> Vec<Problem> {
+    pub fn set(&mut self, paths: &Watched) -> Vec<Problem> {
         let wanted = interest::of(paths);
         let mut problems = Vec::new();
         let mut armed = BTreeSet::new();
@@ -137,7 +138,7 @@ impl Watcher {
             }
             let mut order: Vec<_> = wanted.into_iter().collect();
             // Should the kernel's limit be reached, what lies above has been covered.
-            order.sort_by_cached_key(|(path, _)| (path.components().count(), path.clone()));
+            order.sort_by_cached_key(|(path, _)| path.components().count());
             let mut full = false;
             for (path, interest) in order {
                 let now = path.metadata().ok().map(|found| (found.dev(), found.ino()));

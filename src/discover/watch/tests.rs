@@ -206,7 +206,7 @@ fn more_changes_than_can_be_told_are_everything() {
         let _ = sender.send(changed);
     })
     .unwrap();
-    watcher.set(&BTreeSet::from([tree.at("certs")]));
+    watcher.set(&[tree.at("certs")].into_iter().collect());
     for number in 0..1_000 {
         tree.write(&format!("certs/{number}.pem"), "x");
     }
@@ -223,7 +223,7 @@ fn watch_limit_is_told_once() {
     let tree = Tree::new();
     let mut watcher = Watcher::start(|_| {}).unwrap();
     let folders = (0..20).map(|number| tree.at(&format!("certs/{number}")));
-    let folders: BTreeSet<_> = folders.collect();
+    let folders: Watched = folders.collect();
     folders.iter().for_each(|path| fs::create_dir_all(path).unwrap());
     let problems = watcher.set(&folders);
     assert_eq!(problems.len(), 1);
