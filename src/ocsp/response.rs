@@ -227,8 +227,8 @@ impl Response {
         }
     }
 
-    pub(super) fn into_der(self) -> Arc<[u8]> {
-        self.der
+    pub(super) fn shared_der(&self) -> Arc<[u8]> {
+        self.der.clone()
     }
 }
 

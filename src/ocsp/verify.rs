@@ -75,7 +75,7 @@ pub fn verify(
     let (signer, signer_not_after) = signed.signer()?;
     check_extensions(basic, &answers, rules)?;
     let (answer, end) = current(basic, &answers, rules, now)?;
-    let staple = Staple {
+    Ok(Staple {
         digest: Digest::of(response.der()),
         certificate: issued.fingerprint(),
         status: answer.status,
@@ -85,9 +85,8 @@ pub fn verify(
         produced_at: basic.produced_at,
         expires: end.min(signer_not_after).min(issued.leaf.not_after()),
         signer,
-        der: Arc::from([]),
-    };
-    Ok(Staple { der: response.into_der(), ..staple })
+        der: response.shared_der(),
+    })
 }
 
 /// The answers whose CertID is ours, recomputed with the hash they use; never empty.
