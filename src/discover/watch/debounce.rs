@@ -1,64 +1,52 @@
-//! When to speak: soon after the first change, then when it is quiet.
+//! When to speak: soon after each change, but not all the time.
 
 use std::time::{Duration, Instant};
 
 /// How long to wait for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// After the first change of a burst: a file arrives by more than one event.
+    /// After a change: a file arrives by more than one event.
     pub gather: Duration,
-    /// After the last one: a burst is over when nothing has happened for so long.
-    pub quiet: Duration,
-    /// After the first change that was not told yet, however busy it is.
-    pub at_most: Duration,
+    /// Between two tellings, however busy it is.
+    pub apart: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace {
-            gather: Duration::from_millis(50),
-            quiet: Duration::from_secs(2),
-            at_most: Duration::from_secs(30),
-        }
+        Pace { gather: Duration::from_millis(50), apart: Duration::from_millis(250) }
     }
 }
 
 /// Decides when changes are told. A renewed certificate must reach its target before anyone's
-/// reload does, so the first change of a burst is told almost at once.
+/// reload does, and the files of a renewal may come seconds apart: nothing waits for quiet.
 #[derive(Debug)]
 pub(super) struct Debounce {
     pace: Pace,
-    last: Option<Instant>,
-    /// Since when there is something to tell, and whether it began a burst.
-    untold: Option<(Instant, bool)>,
+    told: Option<Instant>,
+    /// Since when there is something to tell.
+    untold: Option<Instant>,
 }
 
 impl Debounce {
     pub(super) fn new(pace: Pace) -> Self {
-        Debounce { pace, last: None, untold: None }
+        Debounce { pace, told: None, untold: None }
     }
 
     /// Something changed at `now`.
     pub(super) fn noticed(&mut self, now: Instant) {
-        let quiet = |last: Instant| now.saturating_duration_since(last) >= self.pace.quiet;
-        let begins = self.last.is_none_or(quiet);
-        self.untold.get_or_insert((now, begins));
-        self.last = Some(now);
+        self.untold.get_or_insert(now);
     }
 
     /// When to tell.
     pub(super) fn due(&self) -> Option<Instant> {
-        let (since, begins) = self.untold?;
-        if begins {
-            return Some(since + self.pace.gather);
-        }
-        let quiet = self.last.unwrap_or(since) + self.pace.quiet;
-        Some(quiet.min(since + self.pace.at_most))
+        let gathered = self.untold? + self.pace.gather;
+        Some(self.told.map_or(gathered, |told| gathered.max(told + self.pace.apart)))
     }
 
-    /// It was told.
-    pub(super) fn told(&mut self) {
+    /// It was told at `now`.
+    pub(super) fn told(&mut self, now: Instant) {
         self.untold = None;
+        self.told = Some(now);
     }
 }
 
@@ -75,7 +63,7 @@ mod tests {
         let mut tell = |debounce: &mut Debounce, until: Option<Instant>| {
             while let Some(due) = debounce.due().filter(|due| until.is_none_or(|end| *due <= end)) {
                 tellings.push(u64::try_from((due - start).as_millis()).expect("it is short"));
-                debounce.told();
+                debounce.told(due);
             }
         };
         for millis in noticed {
@@ -87,17 +75,12 @@ mod tests {
     }
 
     #[test]
-    fn soon_then_when_quiet() {
+    fn soon_and_not_all_the_time() {
         check(&[0], &[50]);
         check(&[0, 10, 40], &[50]);
-        check(&[0, 60, 500], &[50, 2_500]);
-        check(&[0, 5_000], &[50, 5_050]);
-        check(&[0, 1_000, 4_000], &[50, 3_000, 4_050]);
-    }
-
-    #[test]
-    fn never_later_than_the_most() {
-        let busy: Vec<_> = (0..=40).map(|second| second * 1_000).collect();
-        check(&busy, &[50, 31_000, 42_000]);
+        check(&[0, 60, 500], &[50, 300, 550]);
+        check(&[0, 1_000, 4_000], &[50, 1_050, 4_050]);
+        let busy: Vec<_> = (0..=100).map(|at| at * 10).collect();
+        check(&busy, &[50, 300, 550, 800, 1_050]);
     }
 }

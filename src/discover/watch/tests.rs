@@ -7,11 +7,7 @@ use super::super::toy::{Ca, Tree};
 use super::super::{Kind, Names, Scan, Scanner, Server, Settings, Watch};
 use super::*;
 
-const PACE: Pace = Pace {
-    gather: Duration::from_millis(10),
-    quiet: Duration::from_millis(80),
-    at_most: Duration::from_secs(2),
-};
+const PACE: Pace = Pace { gather: Duration::from_millis(10), apart: Duration::from_millis(80) };
 
 /// A scanner and a watcher as the agent has them: a scan after each change.
 struct Host {
@@ -52,7 +48,7 @@ impl Host {
     /// Scans as long as changes are told, and says how often that was.
     fn settle(&mut self) -> usize {
         let mut scans = 0;
-        while self.changes.recv_timeout(PACE.quiet * 4).is_ok() {
+        while self.changes.recv_timeout(PACE.apart * 4).is_ok() {
             self.scan();
             scans += 1;
             assert!(scans < 10, "scanning makes no changes");
@@ -211,7 +207,7 @@ fn more_changes_than_can_be_told_are_everything() {
         tree.write(&format!("certs/{number}.pem"), "x");
     }
     let mut told = Vec::new();
-    while let Ok(changed) = changes.recv_timeout(PACE.quiet * 4) {
+    while let Ok(changed) = changes.recv_timeout(PACE.apart * 4) {
         told.push(changed);
     }
     assert!(told.contains(&Changed::Everything) && told.len() < 10, "{told:?}");
