@@ -14,11 +14,15 @@ use crate::pki::Certificate;
 impl Agent {
     /// Fetches the issuers that leaves name, once per URL and scan period.
     pub(super) fn look_for_issuers(&mut self, scan: &Scan) {
+        if self.store.is_none() {
+            return;
+        }
         for missing in &scan.missing_issuers {
             for url in &missing.ca_issuers_urls {
                 if !self.issuers_asked.insert(url.clone()) {
                     continue;
                 }
+                self.issuers_awaited += 1;
                 let (fetcher, outbox) = (self.fetcher.clone(), self.outbox.clone());
                 let url = url.clone();
                 tokio::spawn(async move {
@@ -31,6 +35,7 @@ impl Agent {
 
     /// Keeps what was fetched from an AIA URL; whether it issued anything is for the next scan to prove.
     pub(super) fn issuers_fetched(&mut self, url: &str, outcome: Result<Vec<Vec<u8>>, AskError>) {
+        self.issuers_awaited -= 1;
         let found = match outcome {
             Ok(found) => found,
             Err(error) => {

@@ -113,6 +113,9 @@ pub struct Agent {
     guard_anew: bool,
     /// When something on the move is looked at again.
     scan_due: Option<Instant>,
+    scan_begun: Instant,
+    /// No scan begins before.
+    scan_rest: Instant,
     new_settings: bool,
     sight_soon_until: Instant,
     writer: Option<Writer>,
@@ -132,6 +135,8 @@ pub struct Agent {
     issuers: Arc<[Arc<Certificate>]>,
     /// AIA URLs that were asked since the last periodic scan.
     issuers_asked: HashSet<String>,
+    /// How many of them have not answered yet.
+    issuers_awaited: usize,
     /// What earlier attempts left behind, for certificates that have not been found yet.
     attempts: HashMap<Fingerprint, Attempts>,
     /// The same for what came with answers.
@@ -177,8 +182,10 @@ impl Agent {
             scanner: None,
             scan_again: false,
             scan_due: None,
+            scan_begun: Instant::now(),
+            scan_rest: Instant::now(),
             new_settings: false,
-            sight_soon_until: Instant::now(),
+            sight_soon_until: Instant::now() + SIGHT_SOON_FOR,
             watch_paths: None,
             guard_anew: false,
             writer: store.clone().map(|store| Writer::start(store, outbox.clone())),
@@ -194,6 +201,7 @@ impl Agent {
             problems: Vec::new(),
             issuers: Arc::new([]),
             issuers_asked: HashSet::new(),
+            issuers_awaited: 0,
             attempts: HashMap::new(),
             answers: HashMap::new(),
             records: Vec::new(),
@@ -239,12 +247,12 @@ impl Agent {
         let mut guard =
             Watcher::start(told).inspect_err(|error| self.complain(error.to_string())).ok();
         let mut rescan = every(self.settings.rescan_every);
-        let mut sight_due = Instant::now();
+        let mut sighted: Option<Instant> = None;
         let mut watchdog = sd_notify::watchdog_enabled().map(|within| every(within / 2));
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
         self.rescan();
         loop {
-            let status_due = self.status_due;
+            let (status_due, sight_due) = (self.status_due, self.sight_due(sighted));
             tokio::select! {
                 biased;
                 _ = terminate.recv() => break,
@@ -263,9 +271,8 @@ impl Agent {
                     self.rescan();
                 }
                 () = sleep_until(sight_due) => {
+                    sighted = Some(Instant::now());
                     self.sight();
-                    let soon = Instant::now() < self.sight_soon_until;
-                    sight_due = Instant::now() + if soon { SIGHT_SOON } else { SIGHT_EVERY };
                 }
                 () = at(status_due) => self.write_status(),
                 _ = tick(&mut watchdog) => drop(sd_notify::notify(&[NotifyState::Watchdog])),

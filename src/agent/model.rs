@@ -22,6 +22,9 @@ use crate::plan::{
     self, Attempts, Bare, CertId, Delivery, Event, Loaded, ResponderId, ServerId, TargetId,
 };
 
+/// Between two scans, as a multiple of how long the last one took.
+const SCAN_REST: u32 = 3;
+
 /// What a scan needs and gives back.
 #[derive(Debug)]
 pub(super) struct Scanned {
@@ -70,10 +73,15 @@ impl Agent {
     /// Looks at everything, elsewhere; the result comes as a message.
     pub(super) fn rescan(&mut self) {
         // One scan at a time: what changes meanwhile is looked at after it.
-        let Some((mut scanner, names)) = self.scanner.take() else {
-            self.scan_again = true;
+        self.scan_again = true;
+        let now = Instant::now();
+        if self.scanner.is_some() && now < self.scan_rest {
+            self.scan_due =
+                Some(self.scan_due.map_or(self.scan_rest, |due| due.min(self.scan_rest)));
             return;
-        };
+        }
+        let Some((mut scanner, names)) = self.scanner.take() else { return };
+        self.scan_begun = now;
         if std::mem::take(&mut self.new_settings) {
             scanner.set_settings(scan_settings(&self.settings));
             self.forget_servers();
@@ -88,7 +96,7 @@ impl Agent {
 
     /// Whether what is known may be about to change.
     pub(super) fn scan_is_under_way(&self) -> bool {
-        self.scanner.is_none()
+        self.scanner.is_none() || self.scan_again || self.issuers_awaited > 0
     }
 
     /// Forgets servers and targets, to set them up anew. What each server holds is remembered on disk.
@@ -119,6 +127,8 @@ impl Agent {
         self.gone(&seen, &servers);
         self.look_for_issuers(&scan);
         self.scan_due = scan.again_in.map(|wait| Instant::now() + wait);
+        // With very many certificates a scan takes its time: changes must not take all of ours.
+        self.scan_rest = Instant::now() + self.scan_begun.elapsed() * SCAN_REST;
         if !std::mem::replace(&mut self.scanned, true) {
             self.tidy();
         }

@@ -1,9 +1,18 @@
 //! Looks at servers from time to time: nothing tells of a start, a stop or somebody else's reload.
 
-use super::Agent;
+use tokio::time::Instant;
+
+use super::{Agent, SIGHT_EVERY, SIGHT_SOON};
 use crate::plan::{Event, ServerId, Sighting};
 
 impl Agent {
+    /// When servers are looked at next, the last time being `sighted`.
+    pub(super) fn sight_due(&self, sighted: Option<Instant>) -> Instant {
+        let Some(sighted) = sighted else { return Instant::now() };
+        let soon = sighted + SIGHT_SOON;
+        if soon < self.sight_soon_until { soon } else { sighted + SIGHT_EVERY }
+    }
+
     /// Looks at every server: whether it runs, and whether somebody else reloaded it.
     pub(super) fn sight(&mut self) {
         let ids: Vec<ServerId> = self.world.servers.keys().copied().collect();
