@@ -177,7 +177,7 @@ impl AskError {
                 "check DNS and firewall; a proxy is set by [[issuer]] proxy or HTTP_PROXY"
             }
             AskError::TimedOut { .. } | AskError::Broken { .. } => {
-                "the responder is in trouble; the staple held stays in use"
+                "the responder is in trouble; it is asked again"
             }
             AskError::TooLarge { .. } | AskError::NotAResponse { .. } => {
                 "something else answers at this URL; ask the CA, or name another responder"
