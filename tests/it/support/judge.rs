@@ -1,11 +1,11 @@
 //! What clients are handed, judged as a strict one would: single looks, and many in the background.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use staplekeeper::confirm::{Address, Look, look};
 use staplekeeper::digest::{Digest, Fingerprint};
@@ -121,6 +121,8 @@ pub struct Clients {
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     by_name: BTreeMap<String, BTreeMap<Worth, usize>>,
+    /// thisUpdate of every good staple.
+    staples: BTreeMap<String, BTreeSet<i64>>,
     /// Handshakes that failed.
     pub failed: usize,
     /// The first of what was wrong or failed, in words.
@@ -142,6 +144,17 @@ impl Counts {
     /// How many handshakes with `name` succeeded.
     pub fn total(&self, name: &str) -> usize {
         self.by_name.get(name).map_or(0, |worths| worths.values().sum())
+    }
+
+    /// How many good staples of `name` were seen, one after another.
+    pub fn staples(&self, name: &str) -> usize {
+        self.staples.get(name).map_or(0, BTreeSet::len)
+    }
+
+    /// How many handshakes there were that a strict client would not go on after.
+    pub fn not_good(&self) -> usize {
+        let all: usize = self.by_name.keys().map(|name| self.total(name)).sum();
+        all - self.all(Worth::Good) + self.failed
     }
 
     fn note(&mut self, text: String) {
@@ -179,7 +192,10 @@ impl Clients {
                             .or_default()
                             .entry(worth)
                             .or_default() += 1;
-                        if matches!(worth, Worth::Wrong | Worth::Expired) {
+                        if let (Worth::Good, Some(at)) = (worth, shown.this_update) {
+                            counts.staples.entry(name.clone()).or_default().insert(at);
+                        }
+                        if worth != Worth::Good {
                             counts.note(format!("{} {name}: {worth:?} {}", now(), shown.why));
                         }
                     }
@@ -198,6 +214,22 @@ impl Clients {
     /// The counts so far.
     pub fn so_far(&self) -> Counts {
         self.counts.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Waits until the counts are as wanted, and gives them.
+    ///
+    /// # Panics
+    /// With the counts, after `patience`.
+    pub fn wait_until(&self, patience: Duration, wanted: impl Fn(&Counts) -> bool) -> Counts {
+        let deadline = Instant::now() + patience;
+        loop {
+            let counts = self.so_far();
+            if wanted(&counts) {
+                return counts;
+            }
+            assert!(Instant::now() < deadline, "not within {patience:?}: {counts:#?}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Ends the thread; gives the counts.

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod authority;
 pub mod ca;
+pub mod clients;
 pub mod disk;
 pub mod judge;
 pub mod nginx;

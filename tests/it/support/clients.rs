@@ -1,0 +1,56 @@
+//! Programs of others that judge staples by themselves.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::judge::Worth;
+use super::program::program;
+use super::scene::Scene;
+
+impl Scene {
+    /// Whether gnutls-cli connects to a site; it knows Must-Staple and judges every staple.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn gnutls(&self, name: &str) -> Result<(), String> {
+        let mut command = Command::new(program("gnutls-cli"));
+        command.args(["--sni-hostname", name, "--verify-hostname", name]);
+        command.args(["--port", &self.port.to_string(), "--x509cafile"]).arg(self.root());
+        judge(command.arg("127.0.0.1"))
+    }
+
+    /// Whether `curl --cert-status` connects to a site; it demands a staple always.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn curl(&self, name: &str) -> Result<(), String> {
+        let mut command = Command::new(program("curl"));
+        let port = self.port;
+        command.args(["--silent", "--show-error", "--cert-status", "--noproxy", "*", "--cacert"]);
+        command.arg(self.root()).args(["--resolve", &format!("{name}:{port}:127.0.0.1")]);
+        judge(command.arg(format!("https://{name}:{port}/")))
+    }
+
+    /// Asserts that gnutls-cli, curl and the library's own client, in this order, find a site well.
+    ///
+    /// # Panics
+    /// With what the first says that does not.
+    pub fn clients_connect(&self, name: &str) {
+        assert_eq!(self.gnutls(name), Ok(()), "gnutls-cli, {name}");
+        assert_eq!(self.curl(name), Ok(()), "curl --cert-status, {name}");
+        let shown = self.handshake(name).expect("a handshake");
+        assert_eq!(shown.worth, Worth::Good, "{name}: {shown:?}");
+    }
+
+    /// The root's certificate, PEM.
+    fn root(&self) -> PathBuf {
+        self.nginx.write("root.pem", self.authority.root.pem())
+    }
+}
+
+fn judge(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().expect("it can be executed");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if output.status.success() { Ok(()) } else { Err(said) }
+}
