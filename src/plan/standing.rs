@@ -7,7 +7,7 @@ use super::facts::{CertId, TargetId};
 use super::holding::{Holding, Taken};
 use super::servers::Servers;
 use super::targets::{Entry as Target, HELD_UP, Targets};
-use super::window::Window;
+use super::window::{self, Window};
 use crate::time::UnixTime;
 
 /// How a certificate stands with the clients of all its deployments; the worst of them counts.
@@ -71,6 +71,7 @@ pub(super) fn judge(
     let mut standing = Standing::new();
     if let Some(held) = &certificate.held {
         standing.watch(held.expires, now.wall);
+        standing.watch(window::withdraws(held, &desk.policy), now.wall);
     }
     for target_id in targets.of_cert(id) {
         let Some(target) = targets.get(target_id) else { continue };
@@ -80,6 +81,7 @@ pub(super) fn judge(
         standing.deployed = true;
         if let Some(facts) = target.published.facts() {
             standing.watch(facts.expires, now.wall);
+            standing.watch(window::withdraws(facts, &desk.policy), now.wall);
         }
         let writing = targets.is_publishing(target_id) && targets.failures(target_id) == 0;
         let fetching = certificate.is_new() || certificate.state == State::Kept || writing;

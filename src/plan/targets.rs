@@ -12,11 +12,12 @@ use super::certificates::Certificates;
 use super::desk::Desk;
 use super::event::PublishFault;
 use super::facts::{
-    Bare, CertId, Content, Delivery, OnExpired, OnRevoked, ServerId, Target, TargetId,
+    Bare, CertId, Content, Delivery, Facts, OnExpired, OnRevoked, ServerId, Target, TargetId,
 };
 use super::holding::Holding;
 use super::pending::Offer;
 use super::table::Table;
+use super::window;
 use crate::ocsp::Status;
 use crate::time::{HOUR, MINUTE};
 
@@ -331,8 +332,18 @@ impl Targets {
             OnExpired::Withdraw => false,
         };
         let or_bare = |keep: bool| if own && keep { as_it_is } else { bare };
-        let expired = or_bare(kept_when_expired || desk.suspect);
-        let in_date = own && entry.published.in_date(now);
+        let keep = kept_when_expired || desk.suspect;
+        let expired = or_bare(keep);
+        // One that will be withdrawn goes early enough for a reload to end before it expires.
+        let lasts = |staple: &Facts| match keep {
+            true => staple.expires > now,
+            false => window::withdraws(staple, policy) > now,
+        };
+        let in_date = own
+            && match entry.published.facts() {
+                Some(staple) => lasts(staple),
+                None => entry.published.in_date(now),
+            };
         let Some(held) = certificate.held else {
             return if in_date { as_it_is } else { expired };
         };
@@ -353,7 +364,7 @@ impl Targets {
             (Status::Revoked, OnRevoked::Withdraw) => or_bare(false),
             (Status::Revoked, OnRevoked::KeepLastGood) => last_good(),
             (Status::Revoked, OnRevoked::Publish) if !entry.delivery.takes_revoked => last_good(),
-            _ if held.expires > now => staple,
+            _ if lasts(&held) => staple,
             _ if desk.suspect && own => as_it_is,
             _ => expired,
         }

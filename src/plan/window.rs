@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::backoff;
-use super::facts::Policy;
+use super::facts::{Facts, Policy};
 use crate::time::UnixTime;
 
 /// When a staple is replaced. All instants are wall time.
@@ -84,6 +84,16 @@ impl Window {
     }
 }
 
+/// From then on clients are better off with no staple than with this one, which runs out: a reload
+/// that takes it away has gathered, is done, and its last old worker is gone, before it expires.
+pub(super) fn withdraws(staple: &Facts, policy: &Policy) -> UnixTime {
+    let window = Window::of(staple.this_update, staple.expires, Duration::ZERO, policy);
+    staple.expires - WITHDRAWN_BEFORE.min(window.margin / 2)
+}
+
+/// nginx with 10,000 hosts takes some ten seconds to load them, and gathering takes up to five.
+const WITHDRAWN_BEFORE: Duration = Duration::from_secs(30);
+
 /// Nobody is asked again sooner than this, however short the answers live.
 pub(super) const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -93,17 +103,17 @@ mod tests {
     use crate::time::{DAY, HOUR, MINUTE};
 
     const START: UnixTime = UnixTime::from_secs(1_800_000_000);
+    const SECOND: Duration = Duration::from_secs(1);
 
     /// `life`, early stop, and what follows: opening and close from thisUpdate, and the margin.
     #[test]
     fn windows_scale_with_usable_life() {
-        let second = Duration::from_secs(1);
         let cases = [
             (7 * DAY, Duration::ZERO, 84 * HOUR, 6 * DAY, DAY),
             (30 * DAY, Duration::ZERO, 5 * DAY, 9 * DAY, DAY), // max_age shortens it to ten days
             (12 * HOUR, Duration::ZERO, 6 * HOUR, 9 * HOUR, 3 * HOUR),
             (12 * HOUR, 5 * MINUTE, 6 * HOUR, 9 * HOUR - 5 * MINUTE, 3 * HOUR),
-            (20 * second, Duration::ZERO, 10 * second, 15 * second, 5 * second),
+            (20 * SECOND, Duration::ZERO, 10 * SECOND, 15 * SECOND, 5 * SECOND),
             (20 * MINUTE, 5 * MINUTE, 5 * MINUTE, 10 * MINUTE, 5 * MINUTE), // no second half left
         ];
         for (life, stops_early, opens, closes, margin) in cases {
@@ -120,6 +130,18 @@ mod tests {
         for attempt in 0..1000 {
             let opens = window.opens_jittered(backoff::draw(1, 2, attempt));
             assert!(window.opens <= opens && opens <= window.opens + 3 * HOUR);
+        }
+    }
+
+    /// `life`, and how long before its end a staple is withdrawn that is not to be kept.
+    #[test]
+    fn what_is_to_go_goes_before_it_expires() {
+        for (life, before) in [(7 * DAY, 30), (12 * HOUR, 30), (2 * MINUTE, 15), (40 * SECOND, 5)] {
+            let (this_update, expires) = (START, START + life);
+            let (digest, status) = (crate::digest::Digest::of(b""), crate::ocsp::Status::Good);
+            let staple = Facts { digest, status, this_update, expires };
+            let goes = withdraws(&staple, &Policy::default());
+            assert_eq!(expires.since(goes), Duration::from_secs(before), "{life:?}");
         }
     }
 

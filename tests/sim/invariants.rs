@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use staplekeeper::plan::{About, Action, CertId, Facts};
+use staplekeeper::plan::{About, Action, CertId, Facts, Window};
 use staplekeeper::time::DAY;
 
 use crate::agent::is_good;
@@ -40,7 +40,11 @@ impl World {
                 assert!(after.this_update >= before.this_update, "{new:?} went back in its file");
             }
             (File::Staple(old, before), File::Placeholder) if old == known => {
-                let good = is_good(&before) && before.expires > wall;
+                // Not before a reload needs the time that is left.
+                let (policy, early) = (&self.setup.policy, Duration::ZERO);
+                let window = Window::of(before.this_update, before.expires, early, policy);
+                let needed = Duration::from_secs(30).min(window.margin / 2);
+                let good = is_good(&before) && before.expires > wall + needed;
                 assert!(!good, "{old:?}: a good staple thrown away at {:?}", self.time);
             }
             _ => {}
@@ -93,12 +97,7 @@ impl World {
         nginx.blocks.iter().zip(&nginx.memory).any(|(lineage, presented)| {
             let File::Staple(_, facts) = presented.file else { return false };
             let policy = &self.setup.policy;
-            let window = staplekeeper::plan::Window::of(
-                facts.this_update,
-                facts.expires,
-                Duration::ZERO,
-                policy,
-            );
+            let window = Window::of(facts.this_update, facts.expires, Duration::ZERO, policy);
             self.lineages[*lineage].must_staple && window.closes <= wall
         })
     }

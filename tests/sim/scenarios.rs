@@ -155,7 +155,7 @@ mod responders_fail {
         let setup = Setup { must_staple_every: 0, ..Setup::default() };
         let mut world = World::new(setup);
         world.at(DAY, Change::Mood(0, Mood::Down));
-        world.run(14 * DAY);
+        world.run(14 * DAY).nobody_saw_an_expired_staple();
         let memory = &world.servers[0].memory;
         let bare = |presented: &&_| {
             let presented: &crate::nginx::Presented = presented;
