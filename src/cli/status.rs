@@ -100,10 +100,10 @@ fn row(certificate: &CertificateStatus, now: UnixTime) -> [String; 7] {
         Served::Unproven => "unproven",
         Served::Mismatch => "OTHER",
     });
-    let note = match certificate.severity {
-        Severity::Ok => String::new(),
-        _ => certificate.reason.clone(),
-    };
+    let reason = (certificate.severity != Severity::Ok).then(|| certificate.reason.clone());
+    // A failure shows before it hurts: while it is only a failure there is time to mend it.
+    let note: Vec<String> = reason.into_iter().chain(certificate.last_error.clone()).collect();
+    let note = note.join(": ");
     [
         certificate.name.clone(),
         (if certificate.must_staple { "yes" } else { "-" }).to_owned(),
