@@ -3,3 +3,6 @@
 mod crash;
 mod hosts;
 mod profiles;
+mod revocation;
+mod serving;
+mod study;
