@@ -1,7 +1,7 @@
 //! One `Fetch` action: from a certificate and a responder to a staple, or to the reason why not.
 //!
 //! What one attempt may try in turn is settled here and below: the other HTTP method by `fetch`, the
-//! other CertID hash by [`Errand::run`]. Every wait between attempts is the planner's.
+//! other CertID hash, and no nonce, by [`Errand::run`]. Every wait between attempts is the planner's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,12 +61,18 @@ impl Errand {
         fetcher: &Fetcher,
         clock: &dyn Clock,
     ) -> Result<Brought, Failure> {
-        let hashes = self.hashes();
+        let mut with_nonce = self.profile.nonce != Nonce::Never;
         let mut failure = None;
-        for hash in hashes {
-            match self.once(hash, fetcher, clock).await {
+        for hash in self.hashes() {
+            let mut outcome = self.once(hash, with_nonce, fetcher, clock).await;
+            let stumbled = outcome.as_ref().is_err_and(|setback| setback.other_request);
+            if stumbled && with_nonce && self.profile.nonce == Nonce::Try {
+                with_nonce = false;
+                outcome = self.once(hash, with_nonce, fetcher, clock).await;
+            }
+            match outcome {
                 Ok(brought) => return Ok(brought),
-                Err(Setback { failure: why, other_hash }) => {
+                Err(Setback { failure: why, other_hash, .. }) => {
                     let first = failure.get_or_insert(why);
                     if !other_hash {
                         return Err(first.clone());
@@ -77,21 +83,25 @@ impl Errand {
         Err(failure.expect("at least one hash was tried"))
     }
 
+    /// The one that was answered before comes first; a responder may have learned another since.
     fn hashes(&self) -> Vec<CertIdHash> {
         match (self.profile.cert_id_hash, self.hash) {
             (CertIdHashChoice::Only(hash), _) => vec![hash],
-            (CertIdHashChoice::Auto, Some(answered)) => vec![answered],
-            (CertIdHashChoice::Auto, None) => vec![CertIdHash::Sha1, CertIdHash::Sha256],
+            (CertIdHashChoice::Auto, Some(CertIdHash::Sha256)) => {
+                vec![CertIdHash::Sha256, CertIdHash::Sha1]
+            }
+            (CertIdHashChoice::Auto, _) => vec![CertIdHash::Sha1, CertIdHash::Sha256],
         }
     }
 
     async fn once(
         &self,
         hash: CertIdHash,
+        with_nonce: bool,
         fetcher: &Fetcher,
         clock: &dyn Clock,
     ) -> Result<Brought, Setback> {
-        let nonce = (self.profile.nonce != Nonce::Never).then(nonce);
+        let nonce = with_nonce.then(nonce);
         let request = ocsp::request(&self.issued, hash, nonce.as_deref());
         let options = AskOptions {
             method: self.profile.method,
@@ -133,11 +143,18 @@ impl Errand {
         let text = format!("{} answers {status}", self.url);
         match status {
             ResponseStatus::Successful => None,
-            ResponseStatus::TryLater | ResponseStatus::InternalError => {
-                Some(Setback::new(FetchFault::Host { retry_after }, text))
+            ResponseStatus::TryLater => Some(Setback::new(FetchFault::Host { retry_after }, text)),
+            ResponseStatus::InternalError => {
+                let setback = Setback::new(FetchFault::Host { retry_after }, text);
+                Some(Setback { other_request: true, ..setback })
             }
-            // A responder that knows the other hash only says so with one of these.
-            _ => Some(Setback { other_hash: true, ..Setback::certificate(text) }),
+            // A responder that knows the other hash only says so with one of these, as does one
+            // that wants no nonce.
+            _ => Some(Setback {
+                other_hash: true,
+                other_request: true,
+                ..Setback::certificate(text)
+            }),
         }
     }
 }
@@ -146,11 +163,13 @@ impl Errand {
 struct Setback {
     failure: Failure,
     other_hash: bool,
+    /// The responder is there and took offence: without a nonce it may not.
+    other_request: bool,
 }
 
 impl Setback {
     fn new(fault: FetchFault, text: String) -> Self {
-        Setback { failure: Failure { fault, text }, other_hash: false }
+        Setback { failure: Failure { fault, text }, other_hash: false, other_request: false }
     }
 
     fn certificate(text: String) -> Self {
@@ -183,7 +202,13 @@ impl From<AskError> for Setback {
         } else {
             FetchFault::Certificate
         };
-        Setback::new(fault, format!("{}; {}", with_causes(&error), error.hint()))
+        // Answers made in advance lie in files: a request they were not made for is "not found".
+        let other_hash = matches!(error, AskError::NotAResponse { http_status: 400..=428, .. });
+        let other_request = other_hash
+            || matches!(error, AskError::Broken { .. })
+            || matches!(error, AskError::NotAResponse { http_status: 500, .. });
+        let setback = Setback::new(fault, format!("{}; {}", with_causes(&error), error.hint()));
+        Setback { other_hash, other_request, ..setback }
     }
 }
 
@@ -192,8 +217,11 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
-        // Some libraries repeat their cause in their own words.
-        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+        // Some libraries repeat their cause in their own words, or have none of their own to add.
+        let says_nothing = ["error sending request", "client error ("]
+            .iter()
+            .any(|words| cause.starts_with(words));
+        if says_nothing || text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
     })
 }
 

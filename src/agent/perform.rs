@@ -132,13 +132,11 @@ impl Agent {
                 }
                 known.validators = Some((from, validators));
                 known.fetched = Some(staple);
-                if self.world.hashes.insert(from, hash).is_none() && hash == CertIdHash::Sha256 {
+                let before = self.world.hashes.insert(from, hash).unwrap_or(CertIdHash::Sha1);
+                if before != hash {
                     let responder = self.world.urls.thing(from.0).to_string();
-                    self.records.push(Record::Habit(Habit {
-                        responder,
-                        sha256: true,
-                        post: false,
-                    }));
+                    let sha256 = hash == CertIdHash::Sha256;
+                    self.records.push(Record::Habit(Habit { responder, sha256, post: false }));
                 }
                 Ok(Answer { facts, fresh_for })
             }
