@@ -180,10 +180,13 @@ impl Entry {
         let accepted = match answer.this_update.cmp(&held.this_update) {
             // A revocation counts however little time the answer has left.
             std::cmp::Ordering::Greater => lasts || answer.status == Status::Revoked,
-            std::cmp::Ordering::Equal => {
-                let undone = held.status == Status::Revoked && answer.status == Status::Good;
-                answer.expires > held.expires && !undone
-            }
+            // Some responders round thisUpdate to the hour: then a revocation is as new as what was
+            // good before it. Good again takes an answer that is newer.
+            std::cmp::Ordering::Equal => match (held.status, answer.status) {
+                (Status::Good, Status::Revoked) => answer.expires > desk.now.wall,
+                (Status::Revoked, Status::Good) => false,
+                _ => answer.expires > held.expires,
+            },
             std::cmp::Ordering::Less => false,
         };
         if accepted { Verdict::Accepted } else { Verdict::Unchanged }
