@@ -73,6 +73,11 @@ pub(super) fn judge(
         standing.watch(held.expires, now.wall);
         standing.watch(window::withdraws(held, &desk.policy), now.wall);
     }
+    if let Some(window) = certificate.window(desk) {
+        // Also once it was withdrawn: that ends what clients suffer, not what is wrong.
+        standing.late = window.late() <= now.wall;
+        standing.watch(window.late(), now.wall);
+    }
     for target_id in targets.of_cert(id) {
         let Some(target) = targets.get(target_id) else { continue };
         if target.chosen.is_some_and(|chosen| chosen != id) {
