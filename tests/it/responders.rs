@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,26 +15,17 @@ use staplekeeper::time::UnixTime;
 
 use crate::support::ca::{Draft, Forge, Identity};
 use crate::support::port::free_port;
-use crate::support::program::program;
+use crate::support::program::{Running, program};
 
-/// A program that listens, ended with the test.
+/// A responder.
 struct Server {
-    child: Child,
+    _running: Running,
     url: String,
 }
 
 impl Server {
     fn start(command: &mut Command, port: u16) -> Server {
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = quiet.spawn().expect("it can be executed");
-        Server { child, url: format!("http://127.0.0.1:{port}/") }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Server { _running: Running::start(command), url: format!("http://127.0.0.1:{port}/") }
     }
 }
 

@@ -3,6 +3,7 @@
 mod crash;
 mod hosts;
 mod profiles;
+mod responders;
 mod revocation;
 mod serving;
 mod study;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use staplekeeper::agent::status::{Severity, State};
 
 use crate::support::agent::{Said as Output, certificate, eventually};
-use crate::support::authority::{Answer, now};
+use crate::support::authority::{Answer, now, wait_past};
 use crate::support::ca::Said;
 use crate::support::judge::Worth;
 use crate::support::scene::{Scene, must, plain};
@@ -82,7 +82,7 @@ fn the_last_good_staple_is_kept_where_policy_wants_it() {
     assert_eq!((then.worth, then.staple), (Worth::Good, good.staple));
     // Not beyond its end: no staple beats a bad one.
     let clients = scene.clients(&["plain.test"], Duration::from_millis(50));
-    eventually("nextUpdate has passed", || now() > next_update + 1);
+    wait_past(next_update + 1);
     let counts = clients.end();
     assert!(counts.all(Worth::Placeholder) > 0, "{counts:#?}");
     assert_eq!(counts.all(Worth::Expired) + counts.all(Worth::Revoked), 0, "{counts:#?}");

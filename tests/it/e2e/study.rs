@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use crate::support::agent::{certificate, eventually};
-use crate::support::authority::{Answer, now};
+use crate::support::agent::certificate;
+use crate::support::authority::{Answer, now, wait_past};
 use crate::support::ca::refusal;
 use crate::support::judge::Worth;
 use crate::support::nginx::Nginx;
@@ -62,7 +62,7 @@ fn respects_next_update() {
     scene.start();
     scene.authority.responder.kill();
     let clients = scene.clients(&["plain.test"], Duration::from_millis(20));
-    eventually("nextUpdate has passed", || now() > next_update + 1);
+    wait_past(next_update + 1);
     let counts = clients.end();
     assert!(counts.of("plain.test", Worth::Placeholder) > 0, "{counts:#?}");
     assert!(counts.all(Worth::Good) > 0, "{counts:#?}");

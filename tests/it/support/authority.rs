@@ -9,7 +9,8 @@
 //! ```
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::ca::{Draft, Forge, Identity, Question, Said, nonce_extension, refusal};
 use super::responder::{Reply, Request, Responder};
@@ -129,6 +130,13 @@ fn answer(request: &Request, book: &mut Book) -> Reply {
     forge.singles[0].claim = claim;
     forge.extensions.extend(nonce.as_deref().map(nonce_extension));
     Reply::ocsp(forge.der())
+}
+
+/// Waits until that second (since 1970) is over.
+pub fn wait_past(second: i64) {
+    while now() <= second {
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Seconds since 1970.

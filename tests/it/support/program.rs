@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 /// Where each program comes from on Debian.
 const PACKAGES: &[(&str, &str)] = &[
@@ -31,4 +32,22 @@ pub fn program(name: &str) -> PathBuf {
             "{name} is not installed, and this test needs the real one: apt-get install {package}"
         )
     })
+}
+
+/// A program that serves, ended with the value.
+pub struct Running(Child);
+
+impl Running {
+    /// Starts it, with nothing to read and nobody to hear it.
+    pub fn start(command: &mut Command) -> Running {
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Running(quiet.spawn().expect("it can be executed"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
