@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use crate::floor;
-use crate::support::corpus::{Corpus, workspace};
+use crate::support::corpus::Corpus;
 use crate::support::process::{Process, Readiness, find};
 use crate::support::responder::Responder;
+use crate::support::workspace;
 
 /// Somebody who gets a response for each certificate, from a cold start.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,11 +73,11 @@ impl Contender {
     /// With its log, when it does not come to an end.
     pub fn run(&self, corpus: &Corpus, responder: &Responder, delay: Duration) -> Cost {
         responder.answer(corpus, delay);
-        let folder = workspace("cold-");
-        let log = folder.path().join("log");
+        let folder = workspace::folder("cold");
+        let log = folder.join("log");
         let mut process = match self {
             Contender::Staplekeeper => {
-                let home = Home::new(folder.path(), &corpus.chains());
+                let home = Home::new(&folder, &corpus.chains());
                 Process::start(&mut home.command(), &log)
             }
             Contender::Floor => {
@@ -87,7 +86,7 @@ impl Contender {
             }
             Contender::FloorWithFiles => {
                 let url = responder.url();
-                let mut command = floor::command(&corpus.chains(), &url, Some(folder.path()));
+                let mut command = floor::command(&corpus.chains(), &url, Some(&folder));
                 Process::start(&mut command, &log)
             }
             Contender::Caddy { path, .. } => caddy(path, &folder, corpus, &log),
@@ -100,7 +99,7 @@ impl Contender {
         });
         let mut end = answered;
         let published = matches!(self, Contender::Staplekeeper).then(|| {
-            end = published(&folder.path().join("state/staples"), &corpus.names, patience);
+            end = published(&folder.join("state/staples"), &corpus.names, patience);
             end - process.started
         });
         let (cpu, resident_kib) = match self {
@@ -208,9 +207,9 @@ fn version(name: &str, flag: &str, word: fn(&str) -> Option<&str>) -> Option<(Pa
 }
 
 /// Loads every bundle, staples at load, writes to its storage.
-fn caddy(path: &Path, folder: &TempDir, corpus: &Corpus, log: &Path) -> Process {
-    let config = folder.path().join("caddy.json");
-    let storage = folder.path().join("storage").display().to_string();
+fn caddy(path: &Path, folder: &Path, corpus: &Corpus, log: &Path) -> Process {
+    let config = folder.join("caddy.json");
+    let storage = folder.join("storage").display().to_string();
     let text = serde_json::json!({
         "admin": { "disabled": true },
         "logging": { "logs": { "default": { "level": "ERROR" } } },
@@ -219,26 +218,26 @@ fn caddy(path: &Path, folder: &TempDir, corpus: &Corpus, log: &Path) -> Process 
     });
     fs::write(&config, text.to_string()).expect("the folder is ours");
     let mut command = Command::new(path);
-    command.arg("run").arg("--config").arg(config).env("HOME", folder.path());
-    command.env("XDG_DATA_HOME", folder.path()).env("XDG_CONFIG_HOME", folder.path());
+    command.arg("run").arg("--config").arg(config).env("HOME", folder);
+    command.env("XDG_DATA_HOME", folder).env("XDG_CONFIG_HOME", folder);
     Process::start(&mut command, log)
 }
 
 /// A listener that knows every bundle, `ocsp-update on` for each.
-fn haproxy(path: &Path, folder: &TempDir, corpus: &Corpus, log: &Path) -> Process {
-    let list = folder.path().join("list");
+fn haproxy(path: &Path, folder: &Path, corpus: &Corpus, log: &Path) -> Process {
+    let list = folder.join("list");
     let bundles = corpus.bundles();
     let lines = corpus
         .names
         .iter()
         .map(|name| format!("{}/{name}.pem [ocsp-update on] {name}\n", bundles.display()));
     fs::write(&list, lines.collect::<String>()).expect("the folder is ours");
-    let config = folder.path().join("haproxy.cfg");
+    let config = folder.join("haproxy.cfg");
     let text = format!(
         "defaults\n mode http\n timeout client 5s\n timeout server 5s\n timeout connect 5s\n\
          frontend site\n bind unix@{here}/site.sock ssl crt-list {here}/list\n \
          http-request return status 200\n",
-        here = folder.path().display()
+        here = folder.display()
     );
     fs::write(&config, text).expect("the folder is ours");
     let mut command = Command::new(path);

@@ -32,6 +32,7 @@ fn main() {
         assert!(known, "there is no row {name}: {:?}", rows::ROWS.map(|row| row.name));
     }
     install();
+    let _workspace = support::workspace::open();
     for row in rows::ROWS {
         if wanted.is_empty() || wanted.iter().any(|name| *name == row.name) {
             println!("\n{}: {}", row.name, row.about);

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::contender::{Contender, Cost, Home, published};
-use crate::support::corpus::{Corpus, workspace};
+use crate::support::corpus::Corpus;
 use crate::support::process::{Process, find};
 use crate::support::responder::Responder;
 use crate::support::table::Line;
-use crate::support::{median, seconds};
+use crate::support::{median, seconds, workspace};
 
 /// A row of DESIGN §10.
 pub struct Row {
@@ -68,7 +68,7 @@ fn mebibytes(kib: u64) -> String {
 
 fn cold() -> Vec<Line> {
     let responder = Responder::start();
-    let corpus = Corpus::make(1_000, &responder.url());
+    let corpus = Corpus::make_with_keys(1_000, &responder.url());
     let mut contenders = vec![Contender::Floor, Contender::FloorWithFiles, Contender::Staplekeeper];
     contenders.extend(Contender::peers());
     let mut costs = vec![Vec::new(); contenders.len()];
@@ -109,7 +109,7 @@ fn cold() -> Vec<Line> {
 
 fn away() -> Vec<Line> {
     let responder = Responder::start();
-    let corpus = Corpus::make(200, &responder.url());
+    let corpus = Corpus::make_with_keys(200, &responder.url());
     let delay = Duration::from_millis(50);
     let contenders = [vec![Contender::Floor, Contender::Staplekeeper], Contender::peers()].concat();
     let line = |contender: Contender| {
@@ -144,14 +144,14 @@ fn durable() -> Vec<Line> {
     let responder = Responder::start();
     let corpus = Corpus::make(COUNT, &responder.url());
     responder.answer(&corpus, Duration::ZERO);
-    let folder = workspace("durable-");
-    let home = Home::new(folder.path(), &corpus.chains());
-    let trace = folder.path().join("trace");
+    let folder = workspace::folder("durable");
+    let home = Home::new(&folder, &corpus.chains());
+    let trace = folder.join("trace");
     let mut command = Command::new(strace);
     command.args(["-f", "--seccomp-bpf", "-qq", "-e", "trace=fsync,fdatasync,syncfs", "-o"]);
     let agent = home.command();
     command.arg(&trace).arg(agent.get_program()).args(agent.get_args());
-    let mut process = Process::start(&mut command, &folder.path().join("log"));
+    let mut process = Process::start(&mut command, &folder.join("log"));
     published(&home.staples(), &corpus.names, Duration::from_secs(120));
     // The end of the batch.
     thread::sleep(Duration::from_millis(500));
@@ -191,8 +191,8 @@ fn filled(folder: &Path, corpus: &Corpus, responder: &Responder) -> Home {
 fn restart() -> Vec<Line> {
     let responder = Responder::start();
     let corpus = Corpus::make(10_000, &responder.url());
-    let folder = workspace("restart-");
-    let home = filled(folder.path(), &corpus, &responder);
+    let folder = workspace::folder("restart");
+    let home = filled(&folder, &corpus, &responder);
     let (mut ready, mut cpu, mut requests) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..number_from("RUNS", 5) {
         let (mut process, took) = home.start();
@@ -214,8 +214,8 @@ fn memory() -> Vec<Line> {
     let mut lines = Vec::new();
     for (count, budget_mib) in [(1_000, 16), (10_000, 64)] {
         let corpus = Corpus::make(count, &responder.url());
-        let folder = workspace("memory-");
-        let home = filled(folder.path(), &corpus, &responder);
+        let folder = workspace::folder("memory");
+        let home = filled(&folder, &corpus, &responder);
         let (mut process, _) = home.start();
         thread::sleep(Duration::from_secs(5));
         let resident = process.resident_kib();

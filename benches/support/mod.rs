@@ -9,6 +9,7 @@ pub mod corpus;
 pub mod process;
 pub mod responder;
 pub mod table;
+pub mod workspace;
 
 use std::time::Duration;
 
