@@ -8,12 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
 static ROOT: OnceLock<PathBuf> = OnceLock::new();
-static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 /// Where everything lies for as long as the value that comes back lives.
 pub fn open() -> TempDir {
@@ -34,7 +32,7 @@ pub fn open() -> TempDir {
 /// Before [`open`].
 pub fn folder(name: &str) -> PathBuf {
     let root = ROOT.get().expect("the workspace is open");
-    let path = root.join(format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
-    fs::create_dir(&path).expect("the workspace is ours");
-    path
+    // The place on disk goes by the name's hash: the same name again would lie where it lay before.
+    let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(root);
+    folder.expect("the workspace is ours").keep()
 }
