@@ -98,7 +98,8 @@ impl<K: Id, T> Table<K, T> {
     /// All entries in the order of their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (K, &T)> {
         self.pages.iter().flat_map(|(page, entries)| {
-            let slots = (page * SLOTS..).zip(&entries.slots);
+            let numbers = page * SLOTS..=page * SLOTS + (SLOTS - 1);
+            let slots = numbers.zip(&entries.slots);
             slots.filter_map(|(number, entry)| Some((K::new(number), entry.as_deref()?)))
         })
     }

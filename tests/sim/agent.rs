@@ -52,6 +52,8 @@ pub(crate) struct Agent {
     pub(crate) holds: Vec<About>,
     next_handshake: Duration,
     pub(crate) handled: u64,
+    /// How long its planner has thought.
+    pub(crate) spent: Duration,
     /// Lineages whose clients were handed an expired staple, and when that began.
     pub(crate) expired: Vec<(Duration, usize)>,
     /// Wake-ups at one and the same instant.
@@ -82,6 +84,7 @@ impl Agent {
             holds: Vec::new(),
             next_handshake: Duration::ZERO,
             handled: 0,
+            spent: Duration::ZERO,
             expired: Vec::new(),
             spins: (Duration::ZERO, 0),
         }
@@ -229,7 +232,9 @@ impl World {
         let is_tick = event == Event::Tick;
         self.agent.handled += 1;
         let traced = self.trace.then(|| format!("{event:?}"));
+        let begun = std::time::Instant::now();
         let actions = self.agent.planner.handle(event, now);
+        self.agent.spent += begun.elapsed();
         if let Some(event) = traced {
             eprintln!("{:?} {event}\n    {actions:?}", self.time);
         }
@@ -414,11 +419,10 @@ impl World {
             return Err(ReloadFault::Inactive);
         }
         self.check_reload(server, &files);
-        let before = self.servers[server].memory.clone();
         if !self.servers[server].load(files, self.time) {
             return Err(ReloadFault::Failed);
         }
-        self.watch_expiries(server, &before);
+        self.watch_expiries(server);
         Ok(())
     }
 

@@ -102,18 +102,20 @@ impl World {
         })
     }
 
-    /// A staple expires that a server has loaded: it must be gone from its memory.
-    pub(crate) fn check_expiry(&mut self, server: usize, block: usize, file: File) {
+    /// A staple may have expired in a server's memory: by now it should have been replaced.
+    pub(crate) fn check_expiries(&mut self, server: usize, load: u64) {
+        let now = self.true_time();
         let nginx = &self.servers[server];
-        let presented = nginx.memory[block];
-        if presented.file == file && nginx.running {
-            let lineage = nginx.blocks[block];
-            self.agent.expired.push((self.time, lineage));
+        if nginx.loads != load || !nginx.running {
+            return;
         }
+        for (lineage, presented) in nginx.blocks.iter().zip(&nginx.memory) {
+            if matches!(presented.file, File::Staple(_, facts) if facts.expires == now) {
+                self.agent.expired.push((self.time, *lineage));
+            }
+        }
+        self.watch_expiries(server);
     }
-
-    /// Runs that are over hold no half-done work.
-    pub(crate) fn check_the_end(&self) {}
 
     /// No client was ever handed an expired staple.
     pub(crate) fn nobody_saw_an_expired_staple(&self) -> &Self {

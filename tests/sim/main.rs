@@ -8,6 +8,7 @@
 mod agent;
 mod events;
 mod invariants;
+mod measure;
 mod nginx;
 mod random;
 mod responder;

@@ -30,6 +30,8 @@ pub(crate) struct Nginx {
     /// By block, as of the last load; empty before the first.
     pub(crate) memory: Vec<Presented>,
     before: Vec<Presented>,
+    /// How often it has loaded.
+    pub(crate) loads: u64,
     old_workers_until: Duration,
     /// The next reloads that fail.
     pub(crate) refuses: u32,
@@ -48,6 +50,7 @@ impl Nginx {
             probed: true,
             memory: Vec::new(),
             before: Vec::new(),
+            loads: 0,
             old_workers_until: Duration::ZERO,
             refuses: 0,
             takes: Duration::from_millis(500),
@@ -65,6 +68,7 @@ impl Nginx {
         if files.iter().any(|presented| presented.file == File::Missing) {
             return false;
         }
+        self.loads += 1;
         self.before = std::mem::replace(&mut self.memory, files);
         self.old_workers_until = now + Duration::from_millis(600);
         true

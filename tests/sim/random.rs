@@ -16,7 +16,7 @@ fn nobody_is_hurt_by_anything_short() {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SIM_SEEDS").unwrap_or(40),
+        None => 0..number("SIM_SEEDS").unwrap_or(25),
     };
     for seed in seeds {
         let run = std::panic::AssertUnwindSafe(|| one_world(seed));

@@ -22,7 +22,7 @@ mod quiet {
 
     #[test]
     fn a_year_of_seven_day_answers() {
-        nothing_happens(Setup { certificates: 100, ..Setup::default() }, YEAR, 1);
+        nothing_happens(Setup { certificates: 40, ..Setup::default() }, YEAR, 1);
     }
 
     #[test]
@@ -32,8 +32,8 @@ mod quiet {
 
     #[test]
     fn many_certificates_at_random_phases() {
-        nothing_happens(Setup { certificates: 3_000, ..Setup::default() }, 20 * DAY, 1);
-        let setup = Setup { certificates: 3_000, life: 12 * HOUR, ..Setup::default() };
+        nothing_happens(Setup { certificates: 1_000, ..Setup::default() }, 20 * DAY, 1);
+        let setup = Setup { certificates: 1_000, life: 12 * HOUR, ..Setup::default() };
         nothing_happens(setup, 2 * DAY, 10);
     }
 
@@ -138,7 +138,7 @@ mod responders_fail {
 
     #[test]
     fn a_dead_responder_is_not_hammered() {
-        for certificates in [1, 30, 2_000] {
+        for certificates in [1, 30, 500] {
             let setup = Setup { certificates, ..Setup::default() };
             let mut world = World::new(setup);
             world.run(10 * DAY);
@@ -221,7 +221,7 @@ mod responders_fail {
 
     #[test]
     fn the_agent_recovers_in_minutes_once_the_responder_does() {
-        for certificates in [30, 1_000] {
+        for certificates in [30, 300] {
             let setup = Setup { certificates, ..Setup::default() };
             let mut world = World::new(setup);
             world.at(10 * DAY, Change::Mood(0, Mood::Down));
@@ -373,7 +373,7 @@ mod servers {
 
     #[test]
     fn urgent_reloads_keep_apart() {
-        let mut world = World::new(Setup { warm: false, certificates: 2_000, ..Setup::default() });
+        let mut world = World::new(Setup { warm: false, certificates: 500, ..Setup::default() });
         world.servers[0].takes = 2 * SECOND;
         world.run(10 * MINUTE).all_is_well();
         let ours = &world.servers[0].ours;

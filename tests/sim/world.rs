@@ -93,8 +93,8 @@ pub(crate) enum Happening {
     /// The agent notices something.
     Noticed(u32, Notice),
     Restart,
-    /// A staple that a server holds expires.
-    Expires(usize, usize, File),
+    /// The first staple that a server took up at its so manieth load expires.
+    Expires(usize, u64),
 }
 
 /// What the agent notices by itself.
@@ -235,7 +235,7 @@ impl World {
             world.servers[server].probed = setup.probed;
             let files = world.files(server);
             world.servers[server].load(files, Duration::ZERO);
-            world.watch_expiries(server, &[]);
+            world.watch_expiries(server);
         }
         if setup.warm {
             world.remember_everything();
@@ -283,7 +283,6 @@ impl World {
             }
         }
         self.time = end;
-        self.check_the_end();
         self
     }
 
@@ -293,7 +292,7 @@ impl World {
             Happening::Effect(incarnation, effect) => self.take_effect(incarnation, effect),
             Happening::Noticed(incarnation, notice) => self.notice(incarnation, notice),
             Happening::Restart => self.start_agent(),
-            Happening::Expires(server, block, file) => self.check_expiry(server, block, file),
+            Happening::Expires(server, load) => self.check_expiries(server, load),
         }
     }
 
@@ -312,11 +311,10 @@ impl World {
             }
             Change::Start(server) => {
                 let files = self.files(server);
-                let before = self.servers[server].memory.clone();
                 self.servers[server].refuses = 0;
                 assert!(self.servers[server].load(files, self.time), "nginx does not start");
                 self.servers[server].running = true;
-                self.watch_expiries(server, &before);
+                self.watch_expiries(server);
                 self.notices(Notice::Server(server, Sighting::Started));
             }
             Change::Refuses(server, times) => self.servers[server].refuses = times,
@@ -338,9 +336,8 @@ impl World {
 
     fn owner_reloads(&mut self, server: usize) {
         let files = self.files(server);
-        let before = self.servers[server].memory.clone();
         if self.servers[server].running && self.servers[server].load(files, self.time) {
-            self.watch_expiries(server, &before);
+            self.watch_expiries(server);
             self.notices(Notice::Server(server, Sighting::Reloaded));
         }
     }
@@ -364,17 +361,17 @@ impl World {
         self.schedule(self.time + after, Happening::Noticed(self.agent.incarnation, notice));
     }
 
-    /// Puts the expiry of what a server has newly loaded on the calendar.
-    pub(crate) fn watch_expiries(&mut self, server: usize, before: &[Presented]) {
-        let memory = self.servers[server].memory.clone();
-        for (block, presented) in memory.iter().enumerate() {
-            let same = before.get(block).is_some_and(|before| before.file == presented.file);
-            if let File::Staple(_, facts) = presented.file
-                && !same
-            {
-                let at = facts.expires.since(START);
-                self.schedule(at, Happening::Expires(server, block, presented.file));
-            }
+    /// Puts the first expiry of what a server holds on the calendar.
+    pub(crate) fn watch_expiries(&mut self, server: usize) {
+        let nginx = &self.servers[server];
+        let load = nginx.loads;
+        let now = self.true_time();
+        let expiries = nginx.memory.iter().filter_map(|presented| match presented.file {
+            File::Staple(_, facts) if facts.expires > now => Some(facts.expires),
+            _ => None,
+        });
+        if let Some(first) = expiries.min() {
+            self.schedule(first.since(START), Happening::Expires(server, load));
         }
     }
 
