@@ -55,6 +55,13 @@ impl Watched {
         self.0.iter().map(|path| &**path)
     }
 
+    /// Whether both hold the same paths.
+    pub(super) fn is_same(&self, other: &Watched) -> bool {
+        let pairs = self.0.iter().zip(other.0.iter());
+        let same = |(a, b): (&Arc<Path>, &Arc<Path>)| a.as_os_str() == b.as_os_str();
+        self.0.len() == other.0.len() && pairs.into_iter().all(same)
+    }
+
     /// Whether `path` is one of them.
     pub fn contains(&self, path: &Path) -> bool {
         self.0.binary_search_by(|one| one.as_os_str().cmp(path.as_os_str())).is_ok()

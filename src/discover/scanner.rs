@@ -36,12 +36,30 @@ pub struct Scanner {
     last: Last,
 }
 
-/// A configuration as it stands, and the deployments of the last one that was complete.
+/// A configuration as it stands, and the last one that was complete.
 #[derive(Debug)]
 struct Known {
     map: PathMap,
     now: Configuration,
+    good: Option<Good>,
+}
+
+/// What a complete configuration said.
+#[derive(Clone, Debug)]
+struct Good {
     deployments: Arc<[Deployment]>,
+    pid_file: PathBuf,
+}
+
+impl Known {
+    fn new(map: PathMap, now: Configuration, good: Option<Good>) -> Self {
+        let complete = now.faults.is_empty().then(|| Known::said(&now));
+        Known { map, good: complete.or(good), now }
+    }
+
+    fn said(now: &Configuration) -> Good {
+        Good { deployments: now.deployments.clone(), pid_file: now.pid_file.clone() }
+    }
 }
 
 /// What the last scan found: what cannot be read now is taken from there, and what has not changed
@@ -166,16 +184,16 @@ impl Scanner {
             before => {
                 let map = server.path_map.clone();
                 let now = Configuration::read(&config, &map);
-                let last = before.filter(|_| !now.faults.is_empty()).map(|last| last.deployments);
-                Known { deployments: last.unwrap_or_else(|| now.deployments.clone()), map, now }
+                Known::new(map, now, before.and_then(|before| before.good))
             }
         };
+        let good = known.good.clone().unwrap_or_else(|| Known::said(&known.now));
         let model = ServerModel {
             kind: Kind::Nginx,
             config: Some(config.clone()),
-            pid_file: Some(known.now.pid_file.clone()),
+            pid_file: Some(good.pid_file),
             complete: known.now.faults.is_empty(),
-            deployments: known.deployments.clone(),
+            deployments: good.deployments,
             problems: known.now.faults.clone(),
         };
         self.configurations.insert(config, known);

@@ -397,3 +397,27 @@ fn a_watch_may_be_one_file() {
     host.check(&["one.txt one.org /etc/one.txt CN=Toy CA"]);
     assert_eq!(&*host.scan().lineages[0].staple, Path::new("/elsewhere/one.txt.ocsp"));
 }
+
+#[test]
+fn the_last_complete_configuration_counts_not_the_last_one_read() {
+    let mut host = Host::new();
+    host.tree.write("a.pem", host.full("a.org"));
+    host.tree.write("b.pem", host.full("b.org"));
+    let broken = |path| {
+        format!("http {{ server {{ listen 443 ssl; ssl_certificate {path}; }} include missing; }}")
+    };
+    let presented = |host: &mut Host| {
+        let scan = host.scan();
+        let (_, deployment) = scan.deployments().next().unwrap();
+        let name = deployment.certificates[0].file.ours.file_name().unwrap().to_owned();
+        (name.into_string().unwrap(), scan.servers[0].complete)
+    };
+    host.tree.write("nginx.conf", broken("a.pem"));
+    assert_eq!(presented(&mut host), ("a.pem".to_owned(), false), "better than nothing");
+    host.tree.write("nginx.conf", broken("b.pem"));
+    assert_eq!(presented(&mut host), ("b.pem".to_owned(), false));
+    host.nginx(&["a.pem"]);
+    assert_eq!(presented(&mut host), ("a.pem".to_owned(), true));
+    host.tree.write("nginx.conf", broken("b.pem"));
+    assert_eq!(presented(&mut host), ("a.pem".to_owned(), false), "as the server has it");
+}

@@ -32,6 +32,9 @@ use interest::Interest;
 /// More paths than this are told as [`Changed::Everything`].
 const MAX_PATHS: usize = 256;
 
+/// Folders may be replaced without our being told: after this time each one is looked at again.
+const RECHECK: Duration = Duration::from_secs(300);
+
 /// What changed; either way, it is time to scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
@@ -47,6 +50,8 @@ pub struct Watcher {
     kernel: RecommendedWatcher,
     notices: Sender<Notice>,
     shared: Arc<Mutex<Shared>>,
+    /// What was set last, when, and what could not be watched of it.
+    last: Option<(Watched, Instant, Vec<Problem>)>,
 }
 
 /// What the thread that waits is told.
@@ -65,6 +70,8 @@ struct Shared {
     folders: HashMap<Arc<Path>, Armed>,
     /// Folders whose watch the kernel or `notify` has dropped, with all below them.
     dropped: HashSet<PathBuf>,
+    /// Something that leads to what is watched came, went or is another one now.
+    stale: bool,
 }
 
 /// A folder that matters.
@@ -113,7 +120,7 @@ impl Watcher {
             .name("watch".to_owned())
             .spawn(move || waiting.run(&inbox))
             .map_err(notify::Error::io)?;
-        Ok(Watcher { kernel, notices, shared })
+        Ok(Watcher { kernel, notices, shared, last: None })
     }
 
     /// Watches `paths` from now on and nothing else: a folder with what is directly in
@@ -122,6 +129,21 @@ impl Watcher {
     /// Folders that were not watched before are reported as changed, since the scan may have been
     /// there too early. Gives what cannot be watched.
     pub fn set(&mut self, paths: &Watched) -> Vec<Problem> {
+        let stale = std::mem::take(&mut lock(&self.shared).stale);
+        match &self.last {
+            Some((last, when, problems))
+                if !stale && when.elapsed() < RECHECK && last.is_same(paths) =>
+            {
+                return problems.clone();
+            }
+            _ => {}
+        }
+        let problems = self.set_anew(paths);
+        self.last = Some((paths.clone(), Instant::now(), problems.clone()));
+        problems
+    }
+
+    fn set_anew(&mut self, paths: &Watched) -> Vec<Problem> {
         let wanted = interest::of(paths);
         let mut problems = Vec::new();
         let mut armed = BTreeSet::new();
@@ -211,6 +233,7 @@ impl Shared {
                 self.folders.get(folder).map(|armed| (&armed.interest, name))
             });
             let named = entry.is_some_and(|(interest, name)| interest.names(name));
+            self.stale |= named || (moved && own.is_some());
             if moved && (own.is_some() || named) {
                 self.dropped.insert(path.clone());
             }
@@ -261,7 +284,10 @@ impl<F: FnMut(Changed)> Waiting<F> {
                 Ok(Notice::Happened(lost)) => {
                     tracing::debug!(?lost, "inotify lost events");
                     // The removal of a folder may be among them.
-                    lock(&self.shared).dropped.insert(PathBuf::from("/"));
+                    let mut shared = lock(&self.shared);
+                    shared.stale = true;
+                    shared.dropped.insert(PathBuf::from("/"));
+                    drop(shared);
                     everything = true;
                 }
                 Ok(Notice::Armed(folders)) => paths.extend(folders),
