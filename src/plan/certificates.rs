@@ -668,3 +668,107 @@ impl Certificates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::plan::Policy;
+    use crate::time::DAY;
+
+    /// At noon of the eighth day.
+    fn desk() -> Desk {
+        let wall = UnixTime::from_secs(0) + 8 * DAY + DAY / 2;
+        Desk::new(Policy::default(), Now { wall, uptime: 30 * DAY })
+    }
+
+    /// "good 7-14": made on the seventh day, good until the fourteenth.
+    fn facts(text: &str) -> Facts {
+        let (status, days) = text.split_once(' ').expect("a status");
+        let (from, until) = days.split_once('-').expect("two days");
+        let day = |text: &str| UnixTime::from_secs(0) + DAY * text.parse::<u32>().expect("a day");
+        let status = if status == "good" { Status::Good } else { Status::Revoked };
+        let digest = Digest::of(text.as_bytes());
+        Facts { digest, status, this_update: day(from), expires: day(until) }
+    }
+
+    fn entry(held: Option<Facts>, desk: &mut Desk) -> Entry {
+        let id = CertId(1);
+        let found = Certificate {
+            id,
+            identity: Digest::of(b"leaf"),
+            must_staple: true,
+            not_after: UnixTime::MAX,
+            responders: vec![ResponderId(1)],
+            held,
+            attempts: Attempts::default(),
+        };
+        let mut certificates = Certificates::default();
+        let mut trust = Trust::new(desk.now);
+        certificates.found(found, &mut Responders::default(), &mut trust, desk);
+        certificates.get(id).expect("just found").clone()
+    }
+
+    #[test]
+    fn answers_move_forward_or_change_nothing() {
+        use Verdict::{Accepted, Unchanged};
+        let cases = [
+            ("good 7-14", "good 8-15", Accepted),
+            ("good 7-14", "good 7-14", Unchanged),
+            ("good 7-14", "good 6-20", Unchanged), // older never
+            ("good 7-14", "revoked 6-20", Unchanged), // revoked or not
+            ("good 7-14", "good 7-15", Accepted),  // equally old, good for longer
+            ("good 7-14", "good 7-13", Unchanged),
+            ("good 7-14", "revoked 8-15", Accepted),
+            ("good 7-14", "revoked 8-9", Accepted), // however little time it has left
+            ("revoked 7-14", "good 7-15", Unchanged), // only a newer one undoes it
+            ("revoked 7-14", "good 8-15", Accepted),
+            ("good 1-14", "good 3-9", Unchanged), // newer, but past its own close
+            ("good 1-9", "good 3-9", Unchanged),
+            ("good 1-8", "good 3-9", Accepted), // nothing better is left
+            ("good 1-9", "good 2-10", Accepted), // it buys a day
+        ];
+        for (held, answer, verdict) in cases {
+            let mut desk = desk();
+            let entry = entry(Some(facts(held)), &mut desk);
+            assert_eq!(entry.judge(&facts(answer), &desk), verdict, "{answer} over {held}");
+        }
+        let mut desk = desk();
+        let bare = entry(None, &mut desk);
+        assert_eq!(bare.judge(&facts("good 1-9"), &desk), Accepted, "better than none");
+    }
+
+    #[test]
+    fn waits_follow_what_the_held_staple_leaves_time_for() {
+        // Held; the longest wait after so many attempts, in minutes.
+        let cases = [
+            (None, 1, 1),
+            (None, 4, 8),
+            (None, 30, 60),
+            (Some("good 5-12"), 30, 60), // the close is 2.5 days ahead
+            (Some("good 2-9"), 30, 60),  // past the close: a hundredth of a week is more
+        ];
+        for (held, tries, minutes) in cases {
+            let mut desk = desk();
+            let entry = entry(held.map(facts), &mut desk);
+            let wait = entry.pace(tries, &desk);
+            let most = MINUTE * minutes;
+            assert!(most / 2 <= wait && wait <= most, "{held:?} after {tries}: {wait:?}");
+        }
+        let mut desk = desk();
+        let entry = entry(Some(facts("good 2-9")), &mut desk);
+        desk.now.wall = facts("good 2-9").expires - 2 * MINUTE;
+        assert_eq!(entry.pace(30, &desk), MINUTE / 2, "a quarter of what is left");
+    }
+
+    #[test]
+    fn circuits_are_probed_as_often_as_somebody_needs() {
+        let mut desk = desk();
+        let expired = entry(Some(facts("good 1-8")), &mut desk);
+        assert_eq!(expired.need(&desk), LONGEST_WAIT_IN_NEED, "Must-Staple clients are locked out");
+        let closing = entry(Some(facts("good 3-10")), &mut desk);
+        desk.now.wall = facts("good 3-10").expires - DAY - MINUTE;
+        let floor = 7 * DAY / 1000;
+        assert_eq!(closing.need(&desk), floor, "a close does not count to the second");
+    }
+}

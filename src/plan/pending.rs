@@ -20,6 +20,8 @@ pub(super) struct Offer<'a> {
     pub must_staple: bool,
     /// There is nobody to ask about it.
     pub hopeless: bool,
+    /// What lies there is wrong and is being replaced.
+    pub swapping: bool,
     pub delivery: Delivery,
     /// When it was put there, by uptime.
     pub since: Duration,
@@ -48,6 +50,14 @@ impl Offer<'_> {
     pub(super) fn has_staple(&self) -> bool {
         self.published.cert().is_some_and(|cert| self.claimants.contains(&cert))
     }
+
+    /// No reload may take up what lies there: a Must-Staple certificate has no staple yet, or what
+    /// lies there belongs to another certificate, which is worse than nothing for any.
+    fn waits_for_staple(&self) -> bool {
+        let others = self.published.cert().is_some() && !self.has_staple();
+        let missing = !self.has_staple() && self.must_staple || others;
+        self.swapping || missing && !self.hopeless
+    }
 }
 
 /// Compares what is published with what the server holds: `None` where nothing is known.
@@ -64,12 +74,12 @@ pub(super) fn compare(
         return Pending::default();
     }
     let staple = offer.has_staple();
-    let waits_for_staple = offer.must_staple && !offer.hopeless && !staple;
+    let waits_for_staple = offer.waits_for_staple();
     let Some(holds) = holds else {
         return Pending {
             differs: staple || offer.must_staple,
             urgent: (staple && !asking).then_some(Why::First),
-            blocks: waits_for_staple && probed,
+            blocks: waits_for_staple && (probed || offer.swapping),
             ..Pending::default()
         };
     };
@@ -77,7 +87,7 @@ pub(super) fn compare(
     let other_leaf = presents.is_some_and(|leaf| !offer.claimants.contains(&leaf));
     let other_leaf = other_leaf && !offer.claimants.is_empty();
     let known = holds.proved || holds.leaf.is_some();
-    let blocks = waits_for_staple && presents != offer.chosen && known;
+    let blocks = waits_for_staple && presents != offer.chosen && known || offer.swapping;
     let must_staple = holds.must_staple;
     let mut pending = Pending { blocks, must_staple, ..Pending::default() };
     if holds.holding.content() == offer.published.content() && !other_leaf {
@@ -115,4 +125,138 @@ pub(super) fn compare(
         None => pending.urgent = Some(Why::Closing),
     }
     pending
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::ocsp::Status;
+    use crate::plan::{Bare, Facts, Policy};
+    use crate::time::{DAY, Now};
+
+    const OLD: CertId = CertId(1);
+    const LEAF: CertId = CertId(2);
+
+    /// At the third day, so that staple 0 has not closed, and 3 is fresh.
+    fn desk() -> Desk {
+        let now = Now { wall: UnixTime::from_secs(0) + 3 * DAY, uptime: DAY };
+        Desk::new(Policy::default(), now)
+    }
+
+    /// A seven-day staple made on that day.
+    fn staple(cert: CertId, day: i32, status: Status) -> Holding {
+        let this_update = UnixTime::from_secs(i64::from(day) * 86_400);
+        let digest = Digest::of(format!("{cert:?} {day} {status:?}").as_bytes());
+        Holding::Staple(cert, Facts { digest, status, this_update, expires: this_update + 7 * DAY })
+    }
+
+    fn holding(text: &str) -> Holding {
+        let (cert, text) = match text.strip_prefix("old ") {
+            Some(rest) => (OLD, rest),
+            None => (LEAF, text),
+        };
+        match text {
+            "placeholder" => Holding::Placeholder,
+            "nothing" => Holding::Nothing,
+            "foreign" => Holding::Foreign,
+            "staple of unknown date" => Holding::Unknown(cert, Digest::of(b"unknown")),
+            "revoked" => staple(cert, 2, Status::Revoked),
+            day => staple(cert, day.parse().expect("a day"), Status::Good),
+        }
+    }
+
+    /// What is published; what the server holds and with which leaf; with and without Must-Staple:
+    /// what follows.
+    fn check(published: &str, holds: &str, leaf: Option<CertId>, expected: [&str; 2]) {
+        for (must_staple, expected) in [false, true].into_iter().zip(expected) {
+            let published = holding(published);
+            let offer = Offer {
+                published: &published,
+                claimants: &[LEAF],
+                chosen: Some(LEAF),
+                must_staple,
+                hopeless: false,
+                swapping: false,
+                delivery: Delivery {
+                    on_reload: true,
+                    stops_early: Duration::ZERO,
+                    bare: Bare::Placeholder,
+                    takes_revoked: true,
+                },
+                since: Duration::ZERO,
+            };
+            let taken = (holds != "unknown").then(|| Taken {
+                holding: holding(holds),
+                leaf,
+                must_staple,
+                proved: true,
+                older: UnixTime::MAX,
+            });
+            let pending = compare(&offer, taken.as_ref(), false, true, &desk());
+            let found = match pending {
+                Pending { blocks: true, .. } => "blocks".to_owned(),
+                Pending { urgent: Some(why), .. } => format!("urgent: {why}"),
+                Pending { renewed: true, closes: Some(_), .. } => "renewed or by close".to_owned(),
+                Pending { renewed: true, .. } => "renewed".to_owned(),
+                Pending { closes: Some(_), .. } => "by close".to_owned(),
+                Pending { differs: true, .. } => "differs".to_owned(),
+                _ => "-".to_owned(),
+            };
+            let case = format!("{published:?} over {holds} with {leaf:?}, {must_staple}");
+            assert_eq!(found, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_same_again_needs_no_reload() {
+        check("0", "0", Some(LEAF), ["-", "-"]);
+        check("placeholder", "placeholder", Some(LEAF), ["-", "-"]);
+        check("placeholder", "nothing", Some(LEAF), ["-", "-"]);
+    }
+
+    #[test]
+    fn a_first_staple_goes_at_once() {
+        for holds in ["unknown", "placeholder", "nothing", "foreign"] {
+            check("3", holds, Some(LEAF), ["urgent: first", "urgent: first"]);
+        }
+        check("3", "old 0", Some(LEAF), ["urgent: first", "urgent: first"]);
+    }
+
+    #[test]
+    fn a_newer_staple_waits_for_the_close() {
+        check("3", "0", Some(LEAF), ["by close", "by close"]);
+        check("3", "0", None, ["by close", "by close"]);
+        check("3", "-4", Some(LEAF), ["urgent: closing", "urgent: closing"]);
+        let unknown = "staple of unknown date";
+        check("3", unknown, Some(LEAF), ["urgent: closing", "urgent: closing"]);
+    }
+
+    #[test]
+    fn a_revocation_and_its_end_go_at_once() {
+        check("revoked", "0", Some(LEAF), ["urgent: revoked", "urgent: revoked"]);
+        check("3", "revoked", Some(LEAF), ["urgent: revoked", "urgent: revoked"]);
+    }
+
+    #[test]
+    fn what_is_withdrawn_goes_at_once() {
+        check("placeholder", "0", Some(LEAF), ["urgent: withdrawn", "urgent: withdrawn"]);
+        // With Must-Staple nothing is as bad as a bad one: no reload until there is a staple.
+        check("placeholder", "foreign", Some(LEAF), ["urgent: withdrawn", "-"]);
+        check("placeholder", "old 0", Some(LEAF), ["urgent: withdrawn", "-"]);
+    }
+
+    #[test]
+    fn a_renewed_certificate_waits_for_its_owner() {
+        check("3", "old 0", Some(OLD), ["renewed or by close", "renewed or by close"]);
+        check("3", "old 0", None, ["renewed or by close", "renewed or by close"]);
+        check("3", "placeholder", Some(OLD), ["renewed", "renewed"]);
+        check("placeholder", "old 0", Some(OLD), ["renewed or by close", "blocks"]);
+        check("placeholder", "unknown", None, ["-", "blocks"]);
+    }
+
+    #[test]
+    fn the_staple_of_another_certificate_is_never_taken_up() {
+        check("old 0", "old 0", Some(OLD), ["blocks", "blocks"]);
+    }
 }

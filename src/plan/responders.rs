@@ -276,3 +276,141 @@ impl Responders {
         (queued, in_flight)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Policy;
+    use crate::time::{HOUR, MINUTE, Now};
+
+    const HOST: ResponderId = ResponderId(1);
+    const DOWN: Health = Health::Faulty(None);
+
+    fn desk() -> Desk {
+        Desk::new(Policy::default(), Now { wall: UnixTime::from_secs(1_000_000), uptime: HOUR })
+    }
+
+    /// A responder behind which `number` certificates wait, the first the most pressing.
+    fn waiting(number: u32, desk: &mut Desk) -> Responders {
+        let mut responders = Responders::default();
+        for cert in 0..number {
+            let closes = desk.now.wall + MINUTE * (cert + 1);
+            responders.queue(HOST, Urgency::closing(closes), CertId(cert), desk);
+        }
+        responders
+    }
+
+    /// Sends what may be sent, as the certificates do: who is asked about leaves the queue.
+    fn send(responders: &mut Responders, desk: &mut Desk) -> Vec<u32> {
+        let mut sent = Vec::new();
+        while let Some(cert) = responders.next(HOST, desk) {
+            let closes = desk.now.wall + MINUTE * (cert.0 + 1);
+            responders.leave(&[HOST], cert, Urgency::closing(closes), None, desk);
+            sent.push(cert.0);
+        }
+        sent
+    }
+
+    fn end(responders: &mut Responders, cert: u32, health: Health, desk: &mut Desk) -> bool {
+        let opened = responders.finish(HOST, CertId(cert), health, HOUR, None, desk);
+        if health != Health::Works {
+            let closes = desk.now.wall + MINUTE * (cert + 1);
+            responders.queue(HOST, Urgency::closing(closes), CertId(cert), desk);
+        }
+        opened
+    }
+
+    #[test]
+    fn sixteen_at_a_time_in_order_of_urgency() {
+        let mut desk = desk();
+        let mut responders = waiting(20, &mut desk);
+        assert_eq!(send(&mut responders, &mut desk), (0..16).collect::<Vec<_>>());
+        end(&mut responders, 3, Health::Works, &mut desk);
+        assert_eq!(send(&mut responders, &mut desk), [16]);
+        end(&mut responders, 3, Health::Works, &mut desk); // it had ended already
+        assert_eq!(send(&mut responders, &mut desk), [0; 0]);
+    }
+
+    #[test]
+    fn three_faults_in_a_row_open_the_circuit_and_an_answer_closes_it() {
+        let mut desk = desk();
+        let mut responders = waiting(20, &mut desk);
+        send(&mut responders, &mut desk);
+        let outcomes = [DOWN, DOWN, Health::Works, DOWN, DOWN, DOWN];
+        let opened: Vec<bool> = (0..)
+            .zip(outcomes)
+            .map(|(cert, health)| end(&mut responders, cert, health, &mut desk))
+            .collect();
+        assert_eq!(opened, [false, false, false, false, false, true]);
+        // Those still out are no probes: their faults count for nothing more.
+        assert!(!end(&mut responders, 6, DOWN, &mut desk));
+        assert_eq!(send(&mut responders, &mut desk), [0; 0]);
+        end(&mut responders, 7, Health::Works, &mut desk);
+        assert_eq!(send(&mut responders, &mut desk).len(), 8, "8 are still out");
+    }
+
+    #[test]
+    fn probes_go_one_at_a_time_and_take_turns() {
+        let mut desk = desk();
+        let mut responders = waiting(3, &mut desk);
+        send(&mut responders, &mut desk);
+        assert!((0..3).any(|cert| end(&mut responders, cert, DOWN, &mut desk)));
+        let mut probed: Vec<u32> = Vec::new();
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            responders.settle(HOST, &mut desk);
+            let next = desk.agenda.next().uptime;
+            waits.push(next - desk.now.uptime);
+            desk.now.uptime = next;
+            let sent = send(&mut responders, &mut desk);
+            assert_eq!(sent.len(), 1, "one probe at a time");
+            probed.extend(&sent);
+            end(&mut responders, sent[0], DOWN, &mut desk);
+        }
+        assert_eq!(probed, [0, 1, 2, 0, 1], "one that the host chokes on does not keep it open");
+        assert!(waits.windows(2).all(|pair| pair[0] < pair[1] * 2), "{waits:?}");
+        assert!(waits[0] <= MINUTE && waits[4] >= 8 * MINUTE, "{waits:?}");
+    }
+
+    #[test]
+    fn one_who_is_forced_asks_whatever_the_circuit_says() {
+        let mut desk = desk();
+        let mut responders = waiting(3, &mut desk);
+        send(&mut responders, &mut desk);
+        assert!((0..3).any(|cert| end(&mut responders, cert, DOWN, &mut desk)));
+        responders.queue(HOST, Urgency::FORCED, CertId(9), &mut desk);
+        assert_eq!(responders.next(HOST, &desk), Some(CertId(9)));
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_as_far_as_it_may() {
+        let cases = [(Some(10 * MINUTE), 10 * MINUTE), (Some(24 * HOUR), HOUR)];
+        for (retry_after, expected) in cases {
+            let mut desk = desk();
+            let mut responders = waiting(1, &mut desk);
+            send(&mut responders, &mut desk);
+            assert!(end(&mut responders, 0, Health::Faulty(retry_after), &mut desk));
+            responders.settle(HOST, &mut desk);
+            assert_eq!(desk.agenda.next().uptime - desk.now.uptime, expected);
+        }
+    }
+
+    #[test]
+    fn a_host_is_told_down_once_the_first_window_is_half_over() {
+        let mut desk = desk();
+        let mut responders = Responders::default();
+        responders.queue(HOST, Urgency::closing(UnixTime::MAX), CertId(1), &mut desk);
+        responders.next(HOST, &desk);
+        responders.finish(HOST, CertId(1), Health::Faulty(Some(HOUR)), HOUR, None, &mut desk);
+        let middle = desk.now.wall + HOUR;
+        let urgency = Urgency::closing(UnixTime::MAX);
+        let parked = Parked { cert: CertId(1), urgency, middle: Some(middle), need: HOUR };
+        responders.park(&[HOST], parked, &mut desk);
+        responders.settle(HOST, &mut desk);
+        assert!(!desk.is_told(About::ResponderDown(HOST)));
+        assert_eq!(desk.agenda.next().wall, middle);
+        desk.now.wall = middle;
+        responders.settle(HOST, &mut desk);
+        assert!(desk.is_told(About::ResponderDown(HOST)));
+    }
+}

@@ -18,7 +18,7 @@ use super::holding::{Holding, Taken};
 use super::pending::{Offer, Pending, compare};
 use super::table::Table;
 use super::targets::Targets;
-use crate::time::{HOUR, MINUTE, UnixTime};
+use crate::time::{DAY, HOUR, MINUTE, UnixTime};
 
 /// Urgent reloads wait this long for more of their kind.
 const GATHERS: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ const GATHERS_AT_MOST: Duration = Duration::from_secs(5);
 const APART: u32 = 10;
 /// A reload that failed, or changed nothing, is tried again after at most this long.
 const LONGEST_RETRY: Duration = HOUR;
-const LONGEST_MISMATCH_RETRY: Duration = HOUR.saturating_mul(6);
+const LONGEST_MISMATCH_RETRY: Duration = DAY;
 /// What was published this long before another's reload was noticed has been read by it.
 const SURELY_READ: Duration = MINUTE;
 
@@ -215,7 +215,7 @@ impl Entry {
 
     /// An urgent reload is gathering, and will not be long.
     pub(super) fn gathers(&self) -> bool {
-        self.urgent.keys().any(|target| self.is_under_way(*target))
+        self.blocking.is_empty() && self.urgent.keys().any(|target| self.is_under_way(*target))
     }
 
     /// Enters a target into the lists that its state belongs to, and takes it out of the others.

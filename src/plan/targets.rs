@@ -247,12 +247,16 @@ impl Targets {
     pub(super) fn offer(&self, id: TargetId, certificates: &Certificates) -> Option<Offer<'_>> {
         let entry = self.table.get(id)?;
         let chosen = entry.chosen.and_then(|cert| certificates.get(cert));
+        let foreign = entry.published == Holding::Foreign;
+        let others = entry.published.cert().is_some_and(|cert| !entry.claimants.contains(&cert));
+        let writing = self.publishing.contains_key(&id) && !self.faults.contains_key(&id);
         Some(Offer {
             published: &entry.published,
             claimants: &entry.claimants,
             chosen: entry.chosen,
             must_staple: chosen.is_some_and(|cert| cert.must_staple),
             hopeless: chosen.is_none_or(|cert| cert.responders.is_empty()),
+            swapping: (foreign || others) && writing,
             delivery: entry.delivery,
             since: entry.since,
         })
@@ -367,6 +371,197 @@ impl Targets {
             _ if lasts(&held) => staple,
             _ if desk.suspect && own => as_it_is,
             _ => expired,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::plan::certificates::Certificates;
+    use crate::plan::responders::Responders;
+    use crate::plan::trust::Trust;
+    use crate::plan::{Attempts, Certificate, Facts, Policy, ResponderId};
+    use crate::time::{DAY, Now, UnixTime};
+
+    const NGINX: Delivery = Delivery {
+        on_reload: true,
+        stops_early: Duration::ZERO,
+        bare: Bare::Placeholder,
+        takes_revoked: true,
+    };
+    const HAPROXY: Delivery = Delivery { on_reload: false, bare: Bare::Nothing, ..NGINX };
+    const HITCH: Delivery = Delivery { bare: Bare::KeepOld, takes_revoked: false, ..NGINX };
+    const ALL: [Delivery; 3] = [NGINX, HAPROXY, HITCH];
+
+    /// On the tenth day.
+    fn desk(policy: Policy) -> Desk {
+        let wall = UnixTime::from_secs(0) + 10 * DAY;
+        Desk::new(policy, Now { wall, uptime: 10 * DAY })
+    }
+
+    /// A staple for a certificate, of so many days: "good 8" was made on the eighth day and is good
+    /// for four. Anything else is no staple.
+    fn facts(cert: u32, text: &str) -> Option<Facts> {
+        let (status, day) = text.split_once(' ')?;
+        let status = match status {
+            "good" => Status::Good,
+            "revoked" => Status::Revoked,
+            _ => return None,
+        };
+        let this_update = UnixTime::from_secs(0) + DAY * day.parse().expect("a day");
+        let digest = Digest::of(format!("{cert} {text}").as_bytes());
+        Some(Facts { digest, status, this_update, expires: this_update + 4 * DAY })
+    }
+
+    fn content(text: &str) -> Content {
+        let of = |cert: u32, text: &str| facts(cert, text).map(|f| (cert, f.digest));
+        let staple = text.strip_prefix("other's ").map_or_else(|| of(1, text), |text| of(2, text));
+        match (staple, text) {
+            (Some((cert, digest)), _) => Content::Staple(CertId(cert), digest),
+            (None, "placeholder") => Content::Placeholder,
+            (None, "nothing") => Content::Nothing,
+            (None, "foreign") => Content::Foreign,
+            (None, _) => panic!("no such content: {text}"),
+        }
+    }
+
+    fn certificates(known: &[(u32, bool, &str)], desk: &mut Desk) -> Certificates {
+        let mut certificates = Certificates::default();
+        for (id, must_staple, held) in known {
+            let found = Certificate {
+                id: CertId(*id),
+                identity: Digest::of(&id.to_be_bytes()),
+                must_staple: *must_staple,
+                not_after: desk.now.wall + 90 * DAY,
+                responders: vec![ResponderId(0)],
+                held: facts(*id, held),
+                // It has been asked about before.
+                attempts: Attempts { failures: 3, wait: HOUR },
+            };
+            let (mut responders, mut trust) = (Responders::default(), Trust::new(desk.now));
+            certificates.found(found, &mut responders, &mut trust, desk);
+        }
+        certificates
+    }
+
+    fn desired(
+        known: &[(u32, bool, &str)],
+        claimants: &[u32],
+        delivery: Delivery,
+        published: &str,
+        mut desk: Desk,
+    ) -> Content {
+        let certificates = certificates(known, &mut desk);
+        let lies_there = content(published);
+        let facts = match lies_there {
+            Content::Staple(cert, _) => facts(cert.0, published.trim_start_matches("other's ")),
+            _ => None,
+        };
+        let entry = Entry {
+            servers: Box::default(),
+            claimants: claimants.iter().copied().map(CertId).collect(),
+            delivery,
+            published: Holding::new(lies_there, facts),
+            chosen: None,
+            since: Duration::ZERO,
+            reload_wanted: false,
+            slot: Slot::default(),
+        };
+        Targets::desired(&entry, &certificates, &desk).1
+    }
+
+    /// The one certificate holds `held`, `published` lies there: what should, by kind of server.
+    fn check(policy: Policy, must_staple: bool, held: &str, published: &str, expected: [&str; 3]) {
+        for (delivery, expected) in ALL.into_iter().zip(expected) {
+            let known = [(1, must_staple, held)];
+            let found = desired(&known, &[1], delivery, published, desk(policy));
+            let case = format!("{held} over {published} for {delivery:?}, {must_staple}");
+            assert_eq!(found, content(expected), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_good_staple_is_published_everywhere() {
+        for published in ["nothing", "foreign", "placeholder", "good 7", "revoked 7"] {
+            check(Policy::default(), true, "good 8", published, ["good 8"; 3]);
+        }
+        // What the store has lost does not go backwards.
+        check(Policy::default(), true, "good 7", "good 8", ["good 8"; 3]);
+    }
+
+    #[test]
+    fn without_a_staple_nothing_startles_the_server() {
+        let policy = Policy::default();
+        check(policy, true, "-", "nothing", ["placeholder", "nothing", "nothing"]);
+        check(policy, true, "-", "foreign", ["placeholder", "nothing", "foreign"]);
+        check(policy, true, "-", "good 8", ["good 8"; 3]);
+        let policy = Policy { placeholder: false, ..policy };
+        check(policy, true, "-", "nothing", ["nothing"; 3]);
+    }
+
+    #[test]
+    fn a_renewed_certificate_never_gets_the_old_ones_staple() {
+        let policy = Policy::default();
+        let old = "other's good 8";
+        check(policy, true, "-", old, ["placeholder", "nothing", old]);
+        check(policy, false, "good 8", old, ["good 8"; 3]);
+    }
+
+    #[test]
+    fn an_expired_staple_goes_unless_must_staple_keeps_it() {
+        let policy = Policy::default();
+        check(policy, false, "good 5", "good 5", ["placeholder", "nothing", "good 5"]);
+        check(policy, true, "good 5", "good 5", ["good 5"; 3]);
+        check(policy, false, "-", "good 5", ["placeholder", "nothing", "good 5"]);
+        let keep = Policy { on_expired: OnExpired::Keep, ..policy };
+        check(keep, false, "good 5", "good 5", ["good 5"; 3]);
+        let withdraw = Policy { on_expired: OnExpired::Withdraw, ..policy };
+        check(withdraw, true, "good 5", "good 5", ["placeholder", "nothing", "good 5"]);
+        let mut doubting = desk(policy);
+        doubting.suspect = true;
+        let found = desired(&[(1, false, "good 5")], &[1], NGINX, "good 5", doubting);
+        assert_eq!(found, content("good 5"), "nothing is withdrawn by a clock in doubt");
+    }
+
+    #[test]
+    fn a_revocation_is_what_the_policy_makes_of_it() {
+        let policy = Policy::default();
+        check(policy, false, "revoked 8", "good 7", ["revoked 8", "revoked 8", "good 7"]);
+        check(policy, false, "revoked 8", "nothing", ["revoked 8", "revoked 8", "nothing"]);
+        let last = Policy { on_revoked: OnRevoked::KeepLastGood, ..policy };
+        check(last, false, "revoked 8", "good 7", ["good 7"; 3]);
+        check(last, false, "revoked 8", "good 5", ["placeholder", "nothing", "good 5"]);
+        check(last, true, "revoked 8", "good 5", ["good 5"; 3]);
+        let withdraw = Policy { on_revoked: OnRevoked::Withdraw, ..policy };
+        check(withdraw, true, "revoked 8", "good 7", ["placeholder", "nothing", "good 7"]);
+    }
+
+    /// Two certificates on one path: the first without Must-Staple, the second with it.
+    #[test]
+    fn several_claimants_have_an_order() {
+        let cases = [
+            ("good 8", "good 8", "nothing", "other's good 8"),
+            ("good 8", "good 8", "good 7", "good 8"), // a valid staple of any is kept
+            ("good 8", "good 8", "good 5", "other's good 8"), // not an expired one
+            ("good 8", "-", "nothing", "good 8"),
+            ("-", "-", "nothing", "placeholder"),
+        ];
+        for (first, second, published, expected) in cases {
+            let known = [(1, false, first), (2, true, second)];
+            let desk = desk(Policy::default());
+            let found = desired(&known, &[1, 2], NGINX, published, desk);
+            assert_eq!(found, content(expected), "{first}, {second} over {published}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_claims_is_left_alone_unless_it_is_ours() {
+        let cases = [("foreign", "foreign"), ("nothing", "placeholder"), ("good 8", "placeholder")];
+        for (published, expected) in cases {
+            let found = desired(&[], &[], NGINX, published, desk(Policy::default()));
+            assert_eq!(found, content(expected), "{published}");
         }
     }
 }

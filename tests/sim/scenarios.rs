@@ -363,6 +363,17 @@ mod servers {
         assert!(world.reloads() <= 1, "{} reloads of ours", world.reloads());
     }
 
+    /// Say, a container whose paths are mapped wrongly.
+    #[test]
+    fn a_server_that_reads_another_file_is_told_and_spared() {
+        let mut world = World::new(Setup { must_staple_every: 0, ..Setup::default() });
+        world.at(DAY, Change::Misplaces(4, true)).at(40 * DAY, Change::Misplaces(4, false));
+        world.run(40 * DAY);
+        assert!(world.reloads() <= 2 * 40, "{} reloads", world.reloads());
+        world.run(60 * DAY).nobody_saw_an_expired_staple().all_is_well();
+        world.was_told_and_ended(&[About::Mismatch(TargetId(4), ServerId(0))]);
+    }
+
     #[test]
     fn a_full_disk_is_told_and_nothing_is_lost() {
         let mut world = World::new(Setup { certificates: 1, ..Setup::default() });

@@ -71,6 +71,8 @@ pub(crate) enum Change {
     Start(usize),
     /// The next reloads of a server are refused.
     Refuses(usize, u32),
+    /// nginx reads another file than the agent writes for a lineage, or the right one again.
+    Misplaces(usize, bool),
     /// The wall clock is put forward or back by so many seconds.
     ClockStep(i64),
     /// The agent dies after so many more actions, and is started again a while later.
@@ -117,6 +119,8 @@ pub(crate) struct Lineage {
     pub(crate) block: usize,
     /// Its staple file.
     pub(crate) file: File,
+    /// nginx reads another one, which holds a placeholder.
+    pub(crate) misplaced: bool,
     /// The leaf that the agent knows of, and since when.
     pub(crate) known: (CertId, Duration),
 }
@@ -209,6 +213,7 @@ impl World {
                 server,
                 block: servers[server].blocks.len(),
                 file: if setup.warm { File::Staple(leaf, facts) } else { File::Placeholder },
+                misplaced: false,
                 known: (leaf, Duration::ZERO),
             });
             servers[server].blocks.push(index);
@@ -318,6 +323,7 @@ impl World {
                 self.notices(Notice::Server(server, Sighting::Started));
             }
             Change::Refuses(server, times) => self.servers[server].refuses = times,
+            Change::Misplaces(lineage, misplaced) => self.lineages[lineage].misplaced = misplaced,
             Change::ClockStep(seconds) => {
                 self.offset += seconds;
                 self.tell(Event::Tick);
@@ -331,7 +337,11 @@ impl World {
     /// What a server would read now.
     pub(crate) fn files(&self, server: usize) -> Vec<Presented> {
         let blocks = self.servers[server].blocks.iter().map(|lineage| &self.lineages[*lineage]);
-        blocks.map(|lineage| Presented { leaf: lineage.leaf, file: lineage.file }).collect()
+        let presented = blocks.map(|lineage| Presented {
+            leaf: lineage.leaf,
+            file: if lineage.misplaced { File::Placeholder } else { lineage.file },
+        });
+        presented.collect()
     }
 
     fn owner_reloads(&mut self, server: usize) {
