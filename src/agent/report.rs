@@ -27,8 +27,12 @@ impl Agent {
         let ids = self.world.certificates.keys();
         let mut certificates: Vec<_> = ids.filter_map(|id| self.certificate_status(*id)).collect();
         certificates.sort_by(|one, other| {
-            let key = |status: &CertificateStatus| status.slack_seconds.unwrap_or(i64::MAX);
-            key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
+            // What hurts comes first, and without any staple least slack of all.
+            let slack = |status: &CertificateStatus| status.slack_seconds.unwrap_or(i64::MAX);
+            let pressing = other.severity.cmp(&one.severity);
+            pressing
+                .then_with(|| slack(one).cmp(&slack(other)))
+                .then_with(|| one.name.cmp(&other.name))
         });
         let mut servers: Vec<_> = self.world.servers.keys().copied().collect();
         servers.sort_unstable();

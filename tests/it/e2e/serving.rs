@@ -44,6 +44,7 @@ fn nginx_can_start_although_no_staple_could_be_had() {
         certificate(status, "must.test").severity == Severity::Critical
     });
     let must = certificate(&status, "must.test");
+    assert_eq!(status.certificates[0].name, must.name, "what hurts comes first");
     assert_eq!((must.state, must.targets[0].published), (State::Waiting, Published::Placeholder));
     let error = must.last_error.as_deref().expect("the attempt failed");
     assert!(error.contains("cannot connect"), "{error}");
