@@ -127,7 +127,10 @@ impl Errand {
         let staple = ocsp::verify(response, &self.issued, &rules, clock.now().wall)
             .map_err(|rejection| Setback::rejected(&self.url, &rejection))?;
         if staple.status() == Status::Unknown {
-            let text = format!("{} does not know the certificate (unknown)", self.url);
+            let text = format!(
+                "{} does not know the certificate (unknown); ask the CA whether it was ever issued",
+                self.url
+            );
             return Err(Setback { other_hash: true, ..Setback::certificate(text) });
         }
         let validators = answered.validators;
@@ -140,7 +143,7 @@ impl Errand {
         status: ResponseStatus,
         retry_after: Option<Duration>,
     ) -> Option<Setback> {
-        let text = format!("{} answers {status}", self.url);
+        let text = format!("{} answers {status}{}", self.url, meaning(status));
         match status {
             ResponseStatus::Successful => None,
             ResponseStatus::TryLater => Some(Setback::new(FetchFault::Host { retry_after }, text)),
@@ -181,7 +184,16 @@ impl Setback {
             Rejection::Expired { .. } => FetchFault::Expired,
             _ => FetchFault::Certificate,
         };
-        let text = format!("{url}: answer refused: {rejection}");
+        let hint = match rejection {
+            Rejection::Expired { .. } => {
+                "; an old answer, from the responder or from a cache before it: tell the CA"
+            }
+            Rejection::UnknownSigner { .. } => {
+                "; if you trust it, name its certificate: [[issuer]] trusted_signer"
+            }
+            _ => "",
+        };
+        let text = format!("{url}: answer refused: {rejection}{hint}");
         // A responder that looks for the other hash among its answers may find somebody else's.
         let other_hash = matches!(
             rejection,
@@ -209,6 +221,24 @@ impl From<AskError> for Setback {
             || matches!(error, AskError::NotAResponse { http_status: 500, .. });
         let setback = Setback::new(fault, format!("{}; {}", with_causes(&error), error.hint()));
         Setback { other_hash, other_request, ..setback }
+    }
+}
+
+/// What a refusal means, for people who do not know RFC 6960 §2.3 by heart.
+fn meaning(status: ResponseStatus) -> &'static str {
+    match status {
+        ResponseStatus::Successful => "",
+        ResponseStatus::MalformedRequest => {
+            "; it does not understand the question: [[issuer]] has cert_id_hash, nonce and method"
+        }
+        ResponseStatus::InternalError => "; the responder is in trouble; it is asked again",
+        ResponseStatus::TryLater => "; it is busy, and asked again",
+        ResponseStatus::SigRequired => {
+            "; it wants signed requests, which are never sent: name another, [[issuer]] responders"
+        }
+        ResponseStatus::Unauthorized => {
+            "; it has nothing about this certificate: not yet, where it is new, else ask the CA"
+        }
     }
 }
 
