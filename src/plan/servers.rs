@@ -267,6 +267,9 @@ impl Entry {
         let now = desk.now;
         let last = self.last.map(|last| (last.ended, last.took));
         let apart = last.map_or(Duration::ZERO, |(ended, took)| ended + took * APART);
+        // A slow reload must not keep the next one until what is loaded has run out.
+        let latest = self.closing.first().map(|(_, id)| self.latest(*id, desk).since(now.wall));
+        let apart = latest.map_or(apart, |latest| apart.min(now.uptime + latest));
         let floor = self.not_before.max(apart);
         let every = desk.policy.reload_at_most_every;
         let spaced = floor.max(last.map_or(Duration::ZERO, |(ended, _)| ended + every));
