@@ -137,6 +137,9 @@ pub enum ReloadFault {
     Inactive,
     /// It refused, or its workers did not change.
     Failed,
+    /// Nothing was done: since the reload was decided on, a certificate was renewed that must not be
+    /// taken up yet. The planner knows of it by now and decides anew.
+    Overtaken,
 }
 
 /// What clients of a server are handed for a target.

@@ -116,8 +116,10 @@ enum Purpose {
     Learn,
     /// Our reload is to be proved.
     Reload,
-    /// Somebody else reloaded.
+    /// Somebody else reloaded, or may have.
     Sighting,
+    /// A certificate was renewed: is the old one still presented?
+    Renewal,
 }
 
 /// When a server reloads next.
@@ -188,6 +190,12 @@ impl Entry {
 
     pub(super) fn is_mismatched(&self, target: TargetId) -> bool {
         self.mismatched.contains_key(&target)
+    }
+
+    /// It presents another leaf for this target than the one that lies on disk now.
+    fn awaits_owner(&self, target: TargetId) -> bool {
+        let pending = self.deployed.get(target).map(|deployed| deployed.pending);
+        pending.is_some_and(|pending| pending.renewed || pending.blocks)
     }
 
     /// A reload is about to take this target up: it is on its way to the clients.
@@ -369,10 +377,12 @@ impl Entry {
             return;
         }
         let mut expect = vec![offer.published.content()];
-        if let Some(taken) = self.snapshot.get(&id).map(|taken| taken.holding.content())
-            && !expect.contains(&taken)
-        {
-            expect.insert(0, taken);
+        let taken = self.snapshot.get(&id).map(|taken| taken.holding.content());
+        let held = self.holds(id).filter(|_| purpose == Purpose::Renewal);
+        for also in taken.into_iter().chain(held.map(|held| held.holding.content())) {
+            if !expect.contains(&also) {
+                expect.insert(0, also);
+            }
         }
         self.asking.insert(id, Asking { generation: self.generation, purpose });
         desk.act(Action::Confirm { target: id, server, expect });
@@ -514,9 +524,14 @@ impl Servers {
                 entry.ask(id, target, &offer, Purpose::Learn, desk);
             }
         }
+        let awaited = entry.awaits_owner(target);
         entry.compare(target, &offer, desk);
         if let Some(deployed) = entry.deployed.get_mut(target) {
             deployed.wanted &= deployed.pending.differs;
+        }
+        if probed && !awaited && entry.awaits_owner(target) {
+            // Its owner's reload, or ours, may have come before the target was swapped.
+            entry.ask(id, target, &offer, Purpose::Renewal, desk);
         }
         desk.servers.insert(id);
     }
@@ -584,6 +599,14 @@ impl Servers {
                             entry.ask(id, target, &offer, Purpose::Reload, desk);
                         }
                     }
+                    // A certificate that was renewed meanwhile may have been read or not.
+                    let renewed =
+                        entry.differs.iter().filter(|target| entry.awaits_owner(**target));
+                    for target in renewed.copied().collect::<Vec<_>>() {
+                        if let Some(offer) = up.offer(target) {
+                            entry.ask(id, target, &offer, Purpose::Sighting, desk);
+                        }
+                    }
                 } else {
                     self.conclude(id, true, up, desk);
                 }
@@ -593,6 +616,7 @@ impl Servers {
                 desk.served.extend(up.targets.of_server(id));
                 self.give_up(id, up, desk);
             }
+            Err(ReloadFault::Overtaken) => self.give_up(id, up, desk),
             Err(ReloadFault::Failed) => {
                 self.give_up(id, up, desk);
                 self.put_off(id, desk);
