@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::confirm::{self, Confirmer, KeyKind, Look, Seen};
 use crate::digest::{Digest, Fingerprint};
 use crate::discover::{Address, Deployment, Listener, Transport};
 use crate::ocsp::TRY_LATER;
 use crate::pki::KeyType;
-use crate::plan::{ServerId, TargetId};
+use crate::plan::{Content, ServerId, TargetId};
 
 /// What to look at, and what would be right.
 #[derive(Clone, Debug)]
@@ -20,7 +21,9 @@ pub(super) struct Viewing {
     /// The key types to ask for; one where a deployment has one certificate.
     pub(super) keys: Vec<Option<KeyKind>>,
     /// Looking ends at once when one of these is shown.
-    pub(super) expected: Vec<Shown>,
+    pub(super) expected: Vec<(Shown, Content)>,
+    /// How long to look for it.
+    pub(super) patience: Duration,
 }
 
 /// What a handshake showed, as far as it matters.
@@ -44,7 +47,17 @@ pub(super) struct Looked {
     pub(super) target: TargetId,
     pub(super) server: ServerId,
     /// The first that was not expected, else the last; none: nobody could be asked.
-    pub(super) shown: Option<(Shown, Arc<[u8]>)>,
+    pub(super) shown: Option<One>,
+}
+
+/// What one handshake showed.
+#[derive(Debug)]
+pub(super) struct One {
+    pub(super) shown: Shown,
+    /// The content it was expected to show.
+    pub(super) expected: Option<Content>,
+    /// The staple's bytes.
+    pub(super) staple: Arc<[u8]>,
 }
 
 impl Viewing {
@@ -58,8 +71,9 @@ impl Viewing {
                 };
                 let one = Shown::of(&seen);
                 let staple = seen.staple.unwrap_or_default().into();
-                shown = Some((one, staple));
-                if !self.expects(one) {
+                let expected = self.expects(one);
+                shown = Some(One { shown: one, expected, staple });
+                if expected.is_none() {
                     return Looked { target: self.target, server: self.server, shown };
                 }
             }
@@ -75,8 +89,8 @@ impl Viewing {
         confirmer: &Confirmer,
     ) -> Option<Seen> {
         for look in looks(deployment, key) {
-            let satisfied = |seen: &Seen| self.expects(Shown::of(seen));
-            match confirmer.look_until(&look, satisfied).await {
+            let satisfied = |seen: &Seen| self.expects(Shown::of(seen)).is_some();
+            match confirmer.look_for(&look, self.patience, satisfied).await {
                 Ok(seen) => return Some(seen),
                 Err(error) => {
                     tracing::debug!(address = %look.address, %error, "a listener could not be asked");
@@ -86,8 +100,8 @@ impl Viewing {
         None
     }
 
-    fn expects(&self, shown: Shown) -> bool {
-        self.expected.contains(&shown)
+    fn expects(&self, shown: Shown) -> Option<Content> {
+        self.expected.iter().find(|(one, _)| *one == shown).map(|(_, content)| *content)
     }
 }
 

@@ -3,8 +3,10 @@
 use super::asking::{Brought, Failure};
 use super::looking::Looked;
 use super::model::Scanned;
+use super::reloading::Due;
 use crate::fetch::AskError;
-use crate::plan::{CertId, Event, ReloadFault, ResponderId, ServerId, Why};
+use crate::plan::{CertId, Event, ReloadFault, ResponderId, ServerId};
+use crate::reload::Snapshot;
 
 /// Something that was set going has ended.
 #[derive(Debug)]
@@ -14,9 +16,9 @@ pub(super) enum Message {
     /// A batch of writing: what became of each part, with the words for failures.
     Written(Vec<(Event, Option<String>)>),
     /// A reload that waited for targets to be put right.
-    Reload { server: ServerId, why: Why, tries: u32 },
-    /// A reload has ended.
-    Reloaded { server: ServerId, outcome: Result<(), (ReloadFault, String)> },
+    Reload(Due),
+    /// A reload has ended; with the server as it was then, where it can be seen.
+    Reloaded { server: ServerId, outcome: Result<Option<Snapshot>, (ReloadFault, String)> },
     /// Handshakes for one target.
     Looked(Looked),
     /// A scan of configurations and folders.

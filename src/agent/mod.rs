@@ -16,6 +16,7 @@ mod perform;
 mod prepare;
 mod profiles;
 mod refreshing;
+mod reloading;
 mod remember;
 mod report;
 mod server;
@@ -53,6 +54,7 @@ pub use profiles::ProfileError;
 use profiles::Profiles;
 use refreshing::Refreshing;
 pub use refreshing::{Progress, Verdict};
+use reloading::Due;
 use world::World;
 use writer::Writer;
 
@@ -116,6 +118,9 @@ pub struct Agent {
     scan_begun: Instant,
     /// No scan begins before.
     scan_rest: Instant,
+    /// Reloads that wait for the next scan to begin, and for the one under way to end.
+    reloads: Vec<Due>,
+    reloads_next: Vec<Due>,
     new_settings: bool,
     sight_soon_until: Instant,
     writer: Option<Writer>,
@@ -184,6 +189,8 @@ impl Agent {
             scan_due: None,
             scan_begun: Instant::now(),
             scan_rest: Instant::now(),
+            reloads: Vec::new(),
+            reloads_next: Vec::new(),
             new_settings: false,
             sight_soon_until: Instant::now() + SIGHT_SOON_FOR,
             watch_paths: None,

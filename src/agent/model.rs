@@ -82,6 +82,7 @@ impl Agent {
         }
         let Some((mut scanner, names)) = self.scanner.take() else { return };
         self.scan_begun = now;
+        self.reloads_next.append(&mut self.reloads);
         if std::mem::take(&mut self.new_settings) {
             scanner.set_settings(scan_settings(&self.settings));
             self.forget_servers();
@@ -131,6 +132,9 @@ impl Agent {
         self.scan_rest = Instant::now() + self.scan_begun.elapsed() * SCAN_REST;
         if !std::mem::replace(&mut self.scanned, true) {
             self.tidy();
+        }
+        for due in std::mem::take(&mut self.reloads_next) {
+            self.reload_if_right(due);
         }
         if self.scan_again {
             self.rescan();

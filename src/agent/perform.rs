@@ -2,28 +2,29 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::Agent;
 use super::asking::{Brought, Errand, Failure, Fresh};
-use super::looking::{self, Looked, Shown, ShownStaple, Viewing};
+use super::looking::{self, Looked, One, Shown, ShownStaple, Viewing};
 use super::message::Message;
-use super::report::reason;
+use super::server::Server;
 use super::writer::{Job, What};
 use crate::digest::Digest;
 use crate::ocsp::{CertIdHash, Response, verify};
 use crate::plan::{
     About, Action, Answer, Ask, CertId, Content, Event, FetchFault, Notice, PublishFault,
-    ReloadFault, ResponderId, Served, ServerId, TargetId, Why,
+    ResponderId, Served, ServerId, TargetId,
 };
 use crate::publish::Target;
 use crate::store::{self, Habit, Record};
 
+/// How long a handshake is repeated that does not show what is expected, and how long where a reload
+/// is proved by the server's processes.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_WHERE_SEEN: Duration = Duration::from_secs(3);
 /// Handshakes under way at once; their pace is `confirm`'s.
 const MAX_LOOKS: usize = 32;
-/// How long a reload waits for targets that have to be put right first, and how often.
-const PUT_RIGHT_WITHIN: Duration = Duration::from_millis(300);
-const PUT_RIGHT_TRIES: u32 = 10;
 
 impl Agent {
     /// Tells the planner what happened, and does what it says.
@@ -45,7 +46,7 @@ impl Agent {
             }
             Action::Keep { cert, staple } => self.keep(cert, staple),
             Action::Publish { target, content } => self.publish(target, content),
-            Action::Reload { server, why } => self.reload(server, why, PUT_RIGHT_TRIES),
+            Action::Reload { server, why } => self.reload(server, why),
             Action::Confirm { target, server, expect } => {
                 self.confirming.push_back((target, server, expect));
                 self.confirm_next();
@@ -64,7 +65,7 @@ impl Agent {
         match message {
             Message::Asked { cert, from, outcome } => self.asked(cert, from, outcome),
             Message::Written(outcomes) => self.written(outcomes),
-            Message::Reload { server, why, tries } => self.reload(server, why, tries),
+            Message::Reload(due) => self.reload_if_right(due),
             Message::Reloaded { server, outcome } => self.reloaded(server, outcome),
             Message::Looked(looked) => self.looked(looked),
             Message::Scanned(scanned) => self.take_in(*scanned),
@@ -221,71 +222,6 @@ impl Agent {
         }
     }
 
-    /// nginx hands out whatever a file holds, for ever: before a reload every target is looked at.
-    /// What somebody else put there is replaced first, and the reload follows.
-    fn reload(&mut self, id: ServerId, why: Why, tries: u32) {
-        let ids: Vec<TargetId> = self.world.places_of(id).collect();
-        let mut wrong = self.put_right(ids.clone());
-        if tries < PUT_RIGHT_TRIES {
-            let writes =
-                |id: &&TargetId| self.planner.target(**id).is_some_and(|one| one.publishing);
-            wrong.extend(ids.iter().filter(writes).map(|id| self.world.path(*id).to_owned()));
-        }
-        let now = self.clock.now().wall;
-        let Some(server) = self.world.servers.get_mut(&id) else {
-            let outcome = Err((ReloadFault::Inactive, "it is no longer configured".to_owned()));
-            return self.send(Message::Reloaded { server: id, outcome });
-        };
-        let outbox = self.outbox.clone();
-        match wrong.pop() {
-            Some(path) if tries > 1 => {
-                if tries == PUT_RIGHT_TRIES {
-                    tracing::warn!(path = %path.display(), "was changed by somebody else; putting it right");
-                }
-                tokio::spawn(async move {
-                    sleep(PUT_RIGHT_WITHIN).await;
-                    let _ = outbox.send(Message::Reload { server: id, why, tries: tries - 1 });
-                });
-            }
-            Some(path) => {
-                let text = format!("{} does not hold what it should", path.display());
-                let outcome = Err((ReloadFault::Failed, text));
-                self.send(Message::Reloaded { server: id, outcome });
-            }
-            None => {
-                server.last_reload = Some((now, why));
-                tracing::info!(server = %server.label(), reason = %reason(why), "reloading");
-                let reloader = server.reloader.clone();
-                tokio::spawn(async move {
-                    let outcome = reloader.reload().await.map(drop);
-                    let outcome = outcome.map_err(|error| (error.fault(), error.to_string()));
-                    let _ = outbox.send(Message::Reloaded { server: id, outcome });
-                });
-            }
-        }
-    }
-
-    fn reloaded(&mut self, id: ServerId, outcome: Result<(), (ReloadFault, String)>) {
-        let Some(server) = self.world.servers.get_mut(&id) else {
-            let outcome = outcome.map_err(|(fault, _)| fault);
-            return self.handle(Event::Reloaded { server: id, outcome });
-        };
-        server.rebase();
-        let outcome = match outcome {
-            Ok(()) => {
-                tracing::info!(server = %server.label(), "reloaded");
-                server.last_error = None;
-                Ok(())
-            }
-            Err((fault, text)) => {
-                tracing::error!(server = %server.label(), "not reloaded: {text}");
-                server.last_error = Some(text);
-                Err(fault)
-            }
-        };
-        self.handle(Event::Reloaded { server: id, outcome });
-    }
-
     /// Sets looks going, a few at a time: after a reload there may be ten thousand to do.
     fn confirm_next(&mut self) {
         while self.looks < MAX_LOOKS {
@@ -303,12 +239,21 @@ impl Agent {
         let known = known.unwrap_or_default();
         let deployments = place.deployments.iter().filter(|(of, _)| *of == server);
         let claimants = place.claimants.iter().filter_map(|id| self.world.certificates.get(id));
+        let of = |content: &Content| {
+            let content = *content;
+            self.shown(target, content).into_iter().map(move |shown| (shown, content))
+        };
+        let expected = expect.iter().flat_map(of).collect();
+        // Where new workers were seen, only they take connections.
+        let seen = self.world.servers.get(&server).is_some_and(Server::is_seen);
+        let patience = if seen { PATIENCE_WHERE_SEEN } else { PATIENCE };
         let viewing = Viewing {
             target,
             server,
             deployments: deployments.filter_map(|(_, at)| known.get(*at).cloned()).collect(),
             keys: looking::kinds(claimants.map(|known| known.leaf.key_type())),
-            expected: expect.iter().flat_map(|content| self.shown(target, *content)).collect(),
+            expected,
+            patience,
         };
         let (confirmer, outbox) = (self.confirmer.clone(), self.outbox.clone());
         tokio::spawn(async move {
@@ -342,9 +287,10 @@ impl Agent {
         self.confirm_next();
         let served = match shown {
             None => Served::Unproven,
-            Some((shown, staple)) => {
+            Some(One { shown, expected, staple }) => {
                 let leaf = shown.leaf.map(|fingerprint| self.world.cert_id(&fingerprint));
-                Served::Seen { leaf, content: self.content(leaf, shown.staple, &staple) }
+                let content = expected.unwrap_or_else(|| self.content(leaf, shown.staple, &staple));
+                Served::Seen { leaf, content }
             }
         };
         if let Some(place) = self.world.places.get_mut(&target) {

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::discover;
 use crate::discover::Deployment;
 use crate::plan::{self, Sighting, Why};
-use crate::reload::{self, Mode, Reloader, Watch};
+use crate::reload::{self, Mode, Reloader, Snapshot, Watch};
 use crate::store::{Loaded, LoadedServer};
 use crate::time::UnixTime;
 
@@ -119,7 +119,7 @@ impl Server {
             }
             None => None,
         };
-        let seen = self.watch.as_ref().is_some_and(|watch| watch.last().is_some());
+        let seen = self.is_seen();
         // A command reaches servers whose processes cannot be seen from here (containers).
         let told = matches!(self.mode, Some(Mode::Command(_)));
         self.facts = plan::Server {
@@ -130,11 +130,16 @@ impl Server {
         sighting
     }
 
-    /// Takes what runs now as known, after a reload of our own.
-    pub(super) fn rebase(&mut self) {
-        if let Some(Err(error)) = self.watch.as_mut().map(Watch::rebase) {
+    /// Takes what a reload of our own left as known.
+    pub(super) fn rebase(&mut self, proved: Option<Snapshot>) {
+        if let Some(Err(error)) = self.watch.as_mut().map(|watch| watch.rebase(proved)) {
             tracing::warn!(%error, "a server cannot be seen after its reload");
         }
+    }
+
+    /// Its processes are seen: a proved reload means that its new workers have taken over.
+    pub(super) fn is_seen(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.last().is_some())
     }
 
     /// Its processes as last seen, in words that can be read back.

@@ -17,6 +17,10 @@ impl Agent {
     pub(super) fn sight(&mut self) {
         let ids: Vec<ServerId> = self.world.servers.keys().copied().collect();
         for id in ids {
+            // What it is about to show is our own doing.
+            if self.planner.server(id).is_some_and(|server| server.reloading) {
+                continue;
+            }
             let Some(server) = self.world.servers.get_mut(&id) else { continue };
             let before = server.facts();
             let sighting = server.sight();

@@ -162,7 +162,20 @@ impl Confirmer {
         wanted: &Look,
         satisfied: impl Fn(&Seen) -> bool,
     ) -> Result<Seen, LookError> {
-        let deadline = Instant::now() + self.settings.patience;
+        self.look_for(wanted, self.settings.patience, satisfied).await
+    }
+
+    /// The same with another patience.
+    ///
+    /// # Errors
+    /// As [`Confirmer::look_until`].
+    pub async fn look_for(
+        &self,
+        wanted: &Look,
+        patience: Duration,
+        satisfied: impl Fn(&Seen) -> bool,
+    ) -> Result<Seen, LookError> {
+        let deadline = Instant::now() + patience;
         let mut wait = self.settings.repeat_after;
         loop {
             let outcome = self.look(wanted).await;

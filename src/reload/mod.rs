@@ -70,12 +70,14 @@ pub struct Reloader {
 }
 
 /// A server took up its files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
     /// From the request to the proof.
     pub took: Duration,
     /// What the success is known by.
     pub proof: Proof,
+    /// The server when it was proved, where it can be seen.
+    pub server: Option<Snapshot>,
 }
 
 /// How a reload is known to have succeeded.
@@ -105,7 +107,7 @@ impl Reloader {
     /// It does not run, could not be told, or kept its old workers.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let start = Instant::now();
-        let proof = match self.mode() {
+        let server = match self.mode() {
             Mode::Off => return Err(ReloadError::Off),
             Mode::Signal(pid_file) => self.by_signal(&pid_file).await?,
             Mode::Systemd(unit) => {
@@ -116,10 +118,11 @@ impl Reloader {
                 self.by_request(command::run(&words, self.settings.ends_within)).await?
             }
         };
-        Ok(Reloaded { took: start.elapsed(), proof })
+        let proof = if server.is_some() { Proof::Workers } else { Proof::Told };
+        Ok(Reloaded { took: start.elapsed(), proof, server })
     }
 
-    async fn by_signal(&self, pid_file: &Path) -> Result<Proof, ReloadError> {
+    async fn by_signal(&self, pid_file: &Path) -> Result<Option<Snapshot>, ReloadError> {
         if self.settings.kind != Kind::Nginx {
             return Err(ReloadError::NoSignal);
         }
@@ -137,13 +140,13 @@ impl Reloader {
     async fn by_request(
         &self,
         request: impl Future<Output = Result<(), ReloadError>>,
-    ) -> Result<Proof, ReloadError> {
+    ) -> Result<Option<Snapshot>, ReloadError> {
         let pid_file = self.settings.pid_file.as_deref();
         let seen = pid_file.filter(|_| self.settings.kind == Kind::Nginx);
         let seen = seen.and_then(|path| Some((path, Snapshot::take(path).ok()?)));
         match (request.await, seen) {
             (Ok(()), Some((path, Ok(before)))) => self.await_new_workers(path, &before).await,
-            (Ok(()), _) => Ok(Proof::Told),
+            (Ok(()), _) => Ok(None),
             // `nginx -s reload` fails for a server that does not run, as it should.
             (Err(ReloadError::Command { .. }), Some((_, Err(stopped)))) => Err(stopped.into()),
             (Err(error), _) => Err(error),
@@ -154,7 +157,7 @@ impl Reloader {
         &self,
         pid_file: &Path,
         before: &Snapshot,
-    ) -> Result<Proof, ReloadError> {
+    ) -> Result<Option<Snapshot>, ReloadError> {
         let limit = self.settings.proof_within;
         let deadline = Instant::now() + limit;
         let mut pause = FIRST_PAUSE;
@@ -162,8 +165,8 @@ impl Reloader {
             // A restart instead of a reload makes the pid file vanish for a moment.
             let late = Instant::now() >= deadline;
             match Snapshot::take(pid_file)? {
-                Ok(now) if now.renewed_since(before) => return Ok(Proof::Workers),
-                Ok(now) if late && now.mostly_renewed_since(before) => return Ok(Proof::Workers),
+                Ok(now) if now.renewed_since(before) => return Ok(Some(now)),
+                Ok(now) if late && now.mostly_renewed_since(before) => return Ok(Some(now)),
                 Ok(_) if late => {
                     return Err(ReloadError::Unchanged { pid: before.master(), limit });
                 }

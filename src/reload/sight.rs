@@ -48,12 +48,17 @@ impl Watch {
         Ok(sighting)
     }
 
-    /// Takes what runs now as known: after a reload of our own, which is nobody else's.
+    /// Takes what a reload of our own left as known: it is nobody else's. `proved` is the server as it
+    /// was when the reload was proved, so that another's reload right behind it is still noticed;
+    /// without it, what runs now.
     ///
     /// # Errors
     /// The server cannot be seen; the old picture stays.
-    pub fn rebase(&mut self) -> Result<(), Unseen> {
-        self.last = Snapshot::take(&self.pid_file)?.ok();
+    pub fn rebase(&mut self, proved: Option<Snapshot>) -> Result<(), Unseen> {
+        self.last = match proved {
+            Some(proved) => Some(proved),
+            None => Snapshot::take(&self.pid_file)?.ok(),
+        };
         Ok(())
     }
 

@@ -139,8 +139,13 @@ fn what_others_do_is_noticed() {
     nginx.reload().expect("its configuration is good");
     assert_eq!(see(&mut watch), Some(Sighting::Reloaded));
     nginx.reload().expect("its configuration is good");
-    watch.rebase().expect("it can be seen");
+    watch.rebase(None).expect("it can be seen");
     assert_eq!(see(&mut watch), None, "that one was ours");
+    nginx.reload().expect("its configuration is good");
+    let ours = snapshot(&nginx);
+    nginx.reload().expect("its configuration is good");
+    watch.rebase(Some(ours)).expect("it can be seen");
+    assert_eq!(see(&mut watch), Some(Sighting::Reloaded), "that one was not");
     let worker = nginx.workers()[0];
     nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).expect("root or ours");
     let deadline = Instant::now() + Duration::from_secs(10);
