@@ -217,7 +217,10 @@ fn an_issuer_is_fetched_from_where_the_leaf_says() {
         nginx.configuration().display(),
         nginx.pid_file().display()
     ));
-    // Without a running agent the issuer is fetched as well.
+    // A look asks nobody; a refresh without a running agent fetches the issuer as well.
+    let said = agent.command(&["status"]);
+    assert!(said.out.contains("no issuer"), "{said:?}");
+    assert_eq!(shop.requests(), 0);
     let said = agent.command(&["refresh"]);
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(shop.requests(), 1);

@@ -7,3 +7,4 @@ mod responders;
 mod revocation;
 mod serving;
 mod study;
+mod renewal;
