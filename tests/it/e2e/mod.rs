@@ -3,8 +3,8 @@
 mod crash;
 mod hosts;
 mod profiles;
+mod renewal;
 mod responders;
 mod revocation;
 mod serving;
 mod study;
-mod renewal;
