@@ -12,7 +12,7 @@ use super::desk::Desk;
 use super::event::{Event, Want};
 use super::facts::{CertId, Policy, ResponderId, ServerId, Target, TargetId};
 use super::responders::Responders;
-use super::servers::{Servers, Upstream};
+use super::servers::{Entry, Servers, Upstream};
 use super::standing;
 use super::targets::Targets;
 use super::trust::Trust;
@@ -414,16 +414,29 @@ impl Planner {
     /// certificate or for a close counts as settled: nothing will happen soon.
     pub fn settled(&self, ids: &[CertId]) -> bool {
         ids.iter().all(|id| {
-            let running = |state| matches!(state, State::Queued(_) | State::Asked(_) | State::Kept);
-            let asks = self.certificates.get(*id).is_some_and(|entry| running(entry.state));
-            !asks && self.targets.of_cert(*id).all(|target| self.target_settled(target))
+            !self.is_asked(*id)
+                && self.targets.of_cert(*id).all(|target| self.target_settled(target))
         })
+    }
+
+    fn is_asked(&self, id: CertId) -> bool {
+        let running = |state| matches!(state, State::Queued(_) | State::Asked(_) | State::Kept);
+        self.certificates.get(id).is_some_and(|entry| running(entry.state))
     }
 
     fn target_settled(&self, id: TargetId) -> bool {
         let servers = self.targets.get(id).map(|entry| entry.servers.iter());
         let known = servers.into_iter().flatten().filter_map(|server| self.servers.get(*server));
-        !self.targets.is_publishing(id) && known.into_iter().all(|server| !server.is_busy_with(id))
+        // A staple that is on its way holds a reload up for moments only.
+        let coming = |target: TargetId| {
+            let claimants = self.targets.get(target).map(|entry| entry.claimants.iter());
+            self.targets.is_publishing(target)
+                || claimants.into_iter().flatten().any(|cert| self.is_asked(*cert))
+        };
+        let busy = |server: &Entry| {
+            server.is_busy_with(id) || server.is_held_up(id) && server.blocked_by().any(coming)
+        };
+        !self.targets.is_publishing(id) && !known.into_iter().any(busy)
     }
 }
 

@@ -29,6 +29,8 @@ const APART: u32 = 10;
 /// A reload that failed, or changed nothing, is tried again after at most this long.
 const LONGEST_RETRY: Duration = HOUR;
 const LONGEST_MISMATCH_RETRY: Duration = DAY;
+/// For so long after a reload another one may be under way that was taken for the same.
+const SETTLES: Duration = Duration::from_secs(5);
 /// What was published this long before another's reload was noticed has been read by it.
 const SURELY_READ: Duration = MINUTE;
 
@@ -378,7 +380,8 @@ impl Entry {
         }
         let mut expect = vec![offer.published.content()];
         let taken = self.snapshot.get(&id).map(|taken| taken.holding.content());
-        let held = self.holds(id).filter(|_| purpose == Purpose::Renewal);
+        let settled = self.last.is_none_or(|last| last.ended + SETTLES <= desk.now.uptime);
+        let held = self.holds(id).filter(|_| purpose == Purpose::Renewal && settled);
         for also in taken.into_iter().chain(held.map(|held| held.holding.content())) {
             if !expect.contains(&also) {
                 expect.insert(0, also);
@@ -616,7 +619,15 @@ impl Servers {
                 desk.served.extend(up.targets.of_server(id));
                 self.give_up(id, up, desk);
             }
-            Err(ReloadFault::Overtaken) => self.give_up(id, up, desk),
+            Err(ReloadFault::Overtaken) => {
+                // Whoever asked for it still waits.
+                for target in entry.snapshot.keys().filter(|_| why == Why::Wanted) {
+                    if let Some(deployed) = entry.deployed.get_mut(*target) {
+                        deployed.wanted = true;
+                    }
+                }
+                self.give_up(id, up, desk);
+            }
             Err(ReloadFault::Failed) => {
                 self.give_up(id, up, desk);
                 self.put_off(id, desk);
