@@ -4,6 +4,7 @@
 //! apart from what is scanned: our own writing is noticed too, and must not hold up the news of a
 //! renewed certificate.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{Agent, prepare};
@@ -16,7 +17,7 @@ impl Agent {
         if !std::mem::take(&mut self.guard_anew) {
             return None;
         }
-        Some(self.world.places.values().map(|place| place.path.clone()).collect())
+        Some(self.world.places.values().map(|place| place.target.path().to_owned()).collect())
     }
 
     /// Something happened to staple files, or to what leads to them.
@@ -25,14 +26,11 @@ impl Agent {
             self.guard_anew = true;
             return self.put_all_right();
         };
-        let mut ids = Vec::new();
-        for path in paths.iter().filter(|path| !is_temporary(path)) {
-            match self.world.target_at(path) {
-                Some(id) => ids.push(id),
-                // A folder went or came: what could not be written there is tried again.
-                None => self.guard_anew = true,
-            }
-        }
+        let paths: HashSet<&Path> =
+            paths.iter().map(|path| &**path).filter(|path| !is_temporary(path)).collect();
+        let ids = self.world.targets_at(&paths);
+        // A folder went or came: what could not be written there is tried again.
+        self.guard_anew |= ids.len() < paths.len();
         if self.guard_anew {
             self.put_all_right();
         } else {
@@ -65,7 +63,7 @@ impl Agent {
         let mut tampered = Vec::new();
         for (id, inspected) in ids.into_iter().zip(found) {
             if self.planner.target(id).is_some_and(|one| one.published != inspected.content) {
-                tampered.push(self.world.path(id).to_owned());
+                tampered.push(self.world.target(id).path().to_owned());
                 self.replace(id, inspected);
             }
         }

@@ -10,7 +10,7 @@ use super::message::Message;
 use super::prepare::{self, Inspected};
 use super::profiles::Profile;
 use super::server::Server;
-use super::world::{Known, Place};
+use super::world::{Deployed, Known, Place};
 use super::{Agent, SIGHT_SOON_FOR};
 use crate::config::{Settings, settings};
 use crate::digest::Fingerprint;
@@ -21,6 +21,7 @@ use crate::pki::{Certificate, Issued};
 use crate::plan::{
     self, Attempts, Bare, CertId, Delivery, Event, Loaded, ResponderId, ServerId, TargetId,
 };
+use crate::publish::Target;
 
 /// Between two scans, as a multiple of how long the last one took.
 const SCAN_REST: u32 = 3;
@@ -58,8 +59,7 @@ struct Seen {
 /// A target as a scan shows it.
 #[derive(Default)]
 struct Wanted {
-    known_as: Vec<PathBuf>,
-    deployments: Vec<(ServerId, usize)>,
+    deployments: Vec<Deployed>,
     claimants: Vec<Fingerprint>,
 }
 
@@ -186,15 +186,14 @@ impl Agent {
         scan: &Scan,
         seen: &HashMap<Fingerprint, Seen>,
         servers: &[ServerId],
-    ) -> BTreeMap<PathBuf, Wanted> {
-        let mut wanted: BTreeMap<PathBuf, Wanted> = BTreeMap::new();
+    ) -> BTreeMap<Target, Wanted> {
+        let mut wanted: BTreeMap<Target, Wanted> = BTreeMap::new();
         let mut served = HashSet::new();
         for (server, model) in servers.iter().zip(&scan.servers) {
             for (at, deployment) in model.deployments.iter().enumerate() {
                 let Some(target) = deployment.target() else { continue };
-                let entry = wanted.entry(resolved(&target.ours)).or_default();
-                add(&mut entry.known_as, target.ours.to_path_buf());
-                entry.deployments.push((*server, at));
+                let entry = wanted.entry(Target::File(resolved(&target.ours))).or_default();
+                let mut leaves = Vec::new();
                 let default = deployment.listeners.iter().any(|listener| listener.default);
                 for presented in &deployment.certificates {
                     let Some(place) = scan.place(&presented.file.ours) else { continue };
@@ -206,13 +205,14 @@ impl Agent {
                         entry.claimants.insert(0, place.leaf);
                     }
                     add(&mut entry.claimants, place.leaf);
+                    leaves.push(self.world.cert_id(&place.leaf));
                 }
+                entry.deployments.push(Deployed { server: *server, at, leaves });
             }
         }
         for (at, lineage) in scan.lineages.iter().enumerate() {
             if lineage.watched || !served.contains(&at) {
-                let entry = wanted.entry(resolved(&lineage.staple)).or_default();
-                add(&mut entry.known_as, lineage.staple.to_path_buf());
+                let entry = wanted.entry(Target::File(resolved(&lineage.staple))).or_default();
                 add(&mut entry.claimants, lineage.leaf.fingerprint());
             }
         }
@@ -286,25 +286,18 @@ impl Agent {
     }
 
     /// Tells the planner of targets that are new or whose certificates or servers are others.
-    fn places(&mut self, wanted: BTreeMap<PathBuf, Wanted>) {
+    fn places(&mut self, wanted: BTreeMap<Target, Wanted>) {
         let mut changed = Vec::new();
         let mut named = HashSet::new();
-        for (path, one) in wanted {
-            let id = self.world.target_id(&path);
+        for (target, one) in wanted {
+            let id = self.world.target_id(&target);
             named.insert(id);
             let claimants: Vec<CertId> =
                 one.claimants.iter().map(|leaf| self.world.cert_id(leaf)).collect();
-            let place = Place {
-                path,
-                known_as: one.known_as,
-                deployments: one.deployments,
-                claimants,
-                served: None,
-            };
+            let place = Place { target, deployments: one.deployments, claimants, served: None };
             match self.world.places.get_mut(&id) {
                 Some(before) if before.same_for_planning(&place) => {
                     before.deployments = place.deployments;
-                    before.known_as = place.known_as;
                 }
                 _ => changed.push((id, place)),
             }
@@ -336,7 +329,7 @@ impl Agent {
     pub(super) fn replace(&mut self, id: TargetId, inspected: Inspected) {
         let Some(place) = self.world.places.get(&id) else { return };
         let (path, servers, claimants) =
-            (place.path.clone(), place.servers(), place.claimants.clone());
+            (place.target.path().to_owned(), place.servers(), place.claimants.clone());
         let nginx = servers.iter().any(|id| self.world.servers[id].kind == Kind::Nginx);
         let target = plan::Target {
             claimants,

@@ -16,7 +16,6 @@ use crate::plan::{
     About, Action, Answer, Ask, CertId, Content, Event, FetchFault, Notice, PublishFault,
     ResponderId, Served, ServerId, TargetId,
 };
-use crate::publish::Target;
 use crate::store::{self, Habit, Record};
 
 /// How long a handshake is repeated that does not show what is expected, and how long where a reload
@@ -187,8 +186,8 @@ impl Agent {
         let place = self.world.places.get(&target);
         match (what, place) {
             (Some(what), Some(place)) => {
-                let path = place.path.clone();
-                self.write(Job::Publish { target, path, content, what });
+                let at = place.target.clone();
+                self.write(Job::Publish { target, at, content, what });
             }
             _ => {
                 let outcome = Err(PublishFault::Failed);
@@ -203,19 +202,18 @@ impl Agent {
                 self.complain(text);
             }
             if let Event::Published { target, outcome: Ok(content) } = &event {
-                let paths = &self.world.places.get(target).map(|place| place.path.clone());
-                let path = paths.as_deref().unwrap_or(std::path::Path::new("?"));
+                let target = self.world.target(*target);
                 match content {
                     Content::Staple(cert, _) => {
                         let expires = self.world.staple(*content).map(|staple| staple.expires());
                         let expires = expires.map(|at| at.to_string()).unwrap_or_default();
                         let cert = self.world.name(*cert);
-                        tracing::info!(%cert, path = %path.display(), %expires, "published a staple");
+                        tracing::info!(%cert, %target, %expires, "published a staple");
                     }
                     Content::Placeholder => {
-                        tracing::info!(path = %path.display(), "published the placeholder");
+                        tracing::info!(%target, "published the placeholder");
                     }
-                    _ => tracing::info!(path = %path.display(), "withdrew the staple"),
+                    _ => tracing::info!(%target, "withdrew the staple"),
                 }
             }
             self.handle(event);
@@ -237,8 +235,9 @@ impl Agent {
         };
         let known = self.world.servers.get(&server).map(|server| server.deployments.clone());
         let known = known.unwrap_or_default();
-        let deployments = place.deployments.iter().filter(|(of, _)| *of == server);
-        let claimants = place.claimants.iter().filter_map(|id| self.world.certificates.get(id));
+        let deployments = place.presenting(server, expect);
+        let leaves = deployments.iter().flat_map(|one| &one.leaves);
+        let leaves = leaves.filter_map(|id| self.world.certificates.get(id));
         let of = |content: &Content| {
             let content = *content;
             self.shown(target, content).into_iter().map(move |shown| (shown, content))
@@ -250,8 +249,8 @@ impl Agent {
         let viewing = Viewing {
             target,
             server,
-            deployments: deployments.filter_map(|(_, at)| known.get(*at).cloned()).collect(),
-            keys: looking::kinds(claimants.map(|known| known.leaf.key_type())),
+            deployments: deployments.iter().filter_map(|one| known.get(one.at).cloned()).collect(),
+            keys: looking::kinds(leaves.map(|known| known.leaf.key_type())),
             expected,
             patience,
         };
@@ -327,14 +326,14 @@ impl Agent {
             About::Revoked(cert) => format!("{}: revoked, says its CA", name(cert)),
             About::ResponderDown(id) => format!("{}: the responder is down", self.world.url(id)),
             About::Mismatch(target, _) => {
-                format!("{}: clients are handed something else", self.world.path(target).display())
+                format!("{}: clients are handed something else", self.world.target(target))
             }
             About::ReloadFailed(id) => match self.world.servers.get(&id) {
                 Some(server) => format!("{}: cannot be reloaded", server.label()),
                 None => "a server that is gone cannot be reloaded".to_owned(),
             },
             About::PublishFailed(target) => {
-                format!("{}: cannot be written", self.world.path(target).display())
+                format!("{}: cannot be written", self.world.target(target))
             }
             About::ClockSuspect => "the clock cannot be believed: nothing is withdrawn".to_owned(),
         };
@@ -357,9 +356,9 @@ impl Agent {
 
     /// Clears up after earlier agents, once it is known where the targets are.
     pub(super) fn tidy(&self) {
-        let paths = self.world.places.values().map(|place| Target::File(place.path.clone()));
+        let targets = self.world.places.values().map(|place| place.target.clone());
         if let Some(writer) = &self.writer {
-            writer.write(Job::Tidy(paths.collect()));
+            writer.write(Job::Tidy(targets.collect()));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::digest::Fingerprint;
 use crate::ocsp::{Response, Staple, verify};
 use crate::pki::Issued;
 use crate::plan::{Content, Facts};
-use crate::publish::{self, Target, What};
+use crate::publish::{self, What};
 use crate::store::StateDir;
 use crate::time::UnixTime;
 
@@ -50,7 +50,7 @@ pub(super) fn inspect<'a>(
 
 fn one(place: &Place, world: &World, now: UnixTime) -> Inspected {
     let without = |content| Inspected { content, facts: None };
-    let bytes = match publish::inspect(&Target::File(place.path.clone())) {
+    let bytes = match publish::inspect(&place.target) {
         Ok(What::Missing) => return without(Content::Nothing),
         Ok(What::Placeholder) => return without(Content::Placeholder),
         Ok(What::Bytes(bytes)) => bytes,

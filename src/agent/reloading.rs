@@ -48,7 +48,7 @@ impl Agent {
             }
         }
         let writes = |id: &&TargetId| self.planner.target(**id).is_some_and(|one| one.publishing);
-        wrong.extend(ids.iter().filter(writes).map(|id| self.world.path(*id).to_owned()));
+        wrong.extend(ids.iter().filter(writes).map(|id| self.world.target(*id).path().to_owned()));
         let blocked = self.blocked(id);
         let overtaken = blocked.iter().find(|target| !due.accepted.contains(target));
         let now = self.clock.now().wall;

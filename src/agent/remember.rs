@@ -86,7 +86,7 @@ impl Agent {
         let changed: Vec<_> = targets
             .iter()
             .map(|(target, loaded)| {
-                let path = self.world.path(*target).to_string_lossy().into_owned();
+                let path = self.world.target(*target).path().to_string_lossy().into_owned();
                 (path, self.loaded_record(loaded))
             })
             .collect();

@@ -92,7 +92,7 @@ impl Agent {
         let worst = worst_loaded(&view);
         let label = |id| self.world.servers.get(&id).map(|server| server.label());
         Some(TargetStatus {
-            path: place.path.to_string_lossy().into_owned(),
+            path: place.target.to_string(),
             published: published(known, view.published),
             servers: place.servers().into_iter().filter_map(label).collect(),
             loaded: worst

@@ -1,8 +1,8 @@
 //! What stands behind the planner's numbers: certificates, URLs, paths and servers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::profiles::Profile;
@@ -12,6 +12,7 @@ use crate::fetch::Validators;
 use crate::ocsp::{CertIdHash, Staple};
 use crate::pki::{Certificate, Issued};
 use crate::plan::{CertId, Content, ResponderId, ServerId, TargetId};
+use crate::publish::Target;
 
 /// Gives things small numbers, which are never used again for another thing.
 #[derive(Debug)]
@@ -36,11 +37,6 @@ impl<T: Clone + Eq + Hash> Numbers<T> {
         self.numbers.insert(thing.clone(), number);
         self.things.push(thing.clone());
         number
-    }
-
-    /// The number of `thing`, if it has one.
-    pub(super) fn known(&self, thing: &T) -> Option<u32> {
-        self.numbers.get(thing).copied()
     }
 
     pub(super) fn thing(&self, number: u32) -> &T {
@@ -79,15 +75,23 @@ impl Known {
     }
 }
 
+/// A deployment that names a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Deployed {
+    pub(super) server: ServerId,
+    /// The place in the server's list of deployments.
+    pub(super) at: usize,
+    /// The certificates that it presents.
+    pub(super) leaves: Vec<CertId>,
+}
+
 /// A place that staples are published to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// The file that is written: links followed.
-    pub(super) path: PathBuf,
-    /// The paths that lead there, as configurations name them.
-    pub(super) known_as: Vec<PathBuf>,
-    /// Where servers present it: the server, and the place in its list of deployments.
-    pub(super) deployments: Vec<(ServerId, usize)>,
+    /// What is written: links followed.
+    pub(super) target: Target,
+    /// Where servers present it.
+    pub(super) deployments: Vec<Deployed>,
     /// The certificates that claim it.
     pub(super) claimants: Vec<CertId>,
     /// What a handshake showed last.
@@ -97,9 +101,24 @@ pub(super) struct Place {
 impl Place {
     /// The servers whose configuration names it.
     pub(super) fn servers(&self) -> Vec<ServerId> {
-        let mut servers: Vec<_> = self.deployments.iter().map(|(server, _)| *server).collect();
+        let mut servers: Vec<_> = self.deployments.iter().map(|one| one.server).collect();
         servers.dedup();
         servers
+    }
+
+    /// Where a server can show one of `expect`: a block that shares the path with another's
+    /// certificate shows that one's staple, whatever is done. All of its deployments, where none
+    /// presents what is expected: the certificate has been renewed since.
+    pub(super) fn presenting(&self, server: ServerId, expect: &[Content]) -> Vec<&Deployed> {
+        let of = || self.deployments.iter().filter(move |one| one.server == server);
+        let shows = |one: &&Deployed| {
+            expect.iter().any(|content| match content {
+                Content::Staple(cert, _) => one.leaves.contains(cert),
+                _ => true,
+            })
+        };
+        let presenting: Vec<_> = of().filter(shows).collect();
+        if presenting.is_empty() { of().collect() } else { presenting }
     }
 
     /// Nothing that the planner was told has changed.
@@ -116,7 +135,7 @@ pub(super) struct World {
     pub(super) urls: Numbers<Arc<str>>,
     /// The CertID hash that a responder was seen to answer to.
     pub(super) hashes: HashMap<ResponderId, CertIdHash>,
-    pub(super) paths: Numbers<PathBuf>,
+    pub(super) targets: Numbers<Target>,
     pub(super) places: HashMap<TargetId, Place>,
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) server_keys: Numbers<String>,
@@ -127,14 +146,14 @@ impl World {
         CertId(self.fingerprints.number(fingerprint))
     }
 
-    pub(super) fn target_id(&mut self, path: &Path) -> TargetId {
-        TargetId(self.paths.number(&path.to_owned()))
+    pub(super) fn target_id(&mut self, target: &Target) -> TargetId {
+        TargetId(self.targets.number(target))
     }
 
-    /// The target that is this file.
-    pub(super) fn target_at(&self, path: &Path) -> Option<TargetId> {
-        let id = TargetId(self.paths.known(&path.to_owned())?);
-        self.places.contains_key(&id).then_some(id)
+    /// The targets that are these files.
+    pub(super) fn targets_at(&self, paths: &HashSet<&Path>) -> Vec<TargetId> {
+        let found = self.places.iter().filter(|(_, place)| paths.contains(place.target.path()));
+        found.map(|(id, _)| *id).collect()
     }
 
     pub(super) fn responder_id(&mut self, url: &str) -> ResponderId {
@@ -145,8 +164,8 @@ impl World {
         self.urls.thing(id.0)
     }
 
-    pub(super) fn path(&self, id: TargetId) -> &Path {
-        self.paths.thing(id.0)
+    pub(super) fn target(&self, id: TargetId) -> &Target {
+        self.targets.thing(id.0)
     }
 
     pub(super) fn fingerprint(&self, id: CertId) -> Fingerprint {
@@ -187,7 +206,7 @@ impl World {
 
     /// The targets that a server's configuration names.
     pub(super) fn places_of(&self, server: ServerId) -> impl Iterator<Item = TargetId> {
-        let names = move |place: &Place| place.deployments.iter().any(|(of, _)| *of == server);
+        let names = move |place: &Place| place.deployments.iter().any(|one| one.server == server);
         self.places.iter().filter(move |(_, place)| names(place)).map(|(id, _)| *id)
     }
 

@@ -4,7 +4,6 @@
 //! gathered while a batch was being written goes out as the next one. Order is kept: what was asked for
 //! first is on disk first.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -32,7 +31,7 @@ pub(super) enum Job {
     /// A staple becomes the one that is held.
     Keep { cert: CertId, staple: Staple },
     /// A target gets its content.
-    Publish { target: TargetId, path: PathBuf, content: Content, what: What },
+    Publish { target: TargetId, at: Target, content: Content, what: What },
     /// What a crash left half-written beside these targets goes, and responses of long ago with it.
     Tidy(Vec<Target>),
 }
@@ -75,8 +74,8 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
         for job in std::iter::once(first).chain(queue.try_iter()) {
             match job {
                 Job::Keep { cert, staple } => keeps.push((cert, staple)),
-                Job::Publish { target, path, content, what } => {
-                    publishes.push((target, path, content, what));
+                Job::Publish { target, at, content, what } => {
+                    publishes.push((target, at, content, what));
                 }
                 Job::Tidy(targets) => tidy(&publisher, store, &targets),
             }
@@ -111,19 +110,16 @@ fn keep(store: &Store, keeps: &[(CertId, Staple)]) -> Vec<Outcome> {
     outcomes.collect()
 }
 
-fn publish(
-    publisher: &Publisher,
-    publishes: &[(TargetId, PathBuf, Content, What)],
-) -> Vec<Outcome> {
+fn publish(publisher: &Publisher, publishes: &[(TargetId, Target, Content, What)]) -> Vec<Outcome> {
     let items: Vec<_> = publishes
         .iter()
-        .map(|(_, path, _, what)| {
+        .map(|(_, at, _, what)| {
             let what = match what {
                 What::Staple(staple) => Publishable::Staple(staple),
                 What::Placeholder => Publishable::Placeholder,
                 What::Nothing => Publishable::Nothing,
             };
-            (Target::File(path.clone()), what)
+            (at.clone(), what)
         })
         .collect();
     let published = publisher.publish(&items);

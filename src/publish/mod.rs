@@ -7,7 +7,8 @@
 pub mod adopt;
 mod reserve;
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::files::{self, Entry, FileError, Step};
 use crate::ocsp::{Staple, TRY_LATER};
@@ -27,11 +28,25 @@ pub struct Settings {
 }
 
 /// A place where a server takes staples from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Target {
     /// A file by its absolute path; a link is followed, and stays.
     File(PathBuf),
+}
+
+impl Target {
+    /// The file that is written.
+    pub fn path(&self) -> &Path {
+        let Target::File(path) = self;
+        path
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path().display().fmt(f)
+    }
 }
 
 /// What can be put into a target.
