@@ -15,7 +15,7 @@ use anyhow::Context;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::clock::{Clock, SystemClock};
-use crate::confirm::{Address, Look, LookError, Seen, look};
+use crate::confirm::{Address, Look, LookError, Seen, StartTls, look};
 use crate::pki;
 use crate::time::{UnixTime, format_duration};
 use judge::{Finding, Staple, Subject, Verdict, judge};
@@ -47,9 +47,20 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 
+    /// What is spoken before TLS; port 25 if none is given
+    #[arg(long, value_enum, value_name = "PROTOCOL")]
+    starttls: Option<Protocol>,
+
     /// How to print what was found
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+}
+
+/// A protocol that goes over to TLS when it is asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Protocol {
+    /// Mail transfer
+    Smtp,
 }
 
 /// How to print.
@@ -137,7 +148,8 @@ async fn dial(args: &Args) -> anyhow::Result<(Address, Seen)> {
     for address in addresses(args).await.with_context(named)? {
         let is_name = matches!(ServerName::try_from(&*args.host.name), Ok(ServerName::DnsName(_)));
         let server_name = is_name.then(|| args.host.name.clone());
-        let wanted = Look { server_name, timeout: TIMEOUT, ..Look::at(address.clone()) };
+        let starttls = args.starttls.map(|Protocol::Smtp| StartTls::Smtp);
+        let wanted = Look { server_name, starttls, timeout: TIMEOUT, ..Look::at(address.clone()) };
         match look(&wanted).await {
             Ok(seen) => return Ok((address, seen)),
             Err(error @ LookError::Connect { .. }) => refused = Some(error),
@@ -154,7 +166,8 @@ async fn addresses(args: &Args) -> io::Result<Vec<Address>> {
         Some(Destination::Host(host)) => host,
         None => &args.host,
     };
-    let port = host.port.or(args.host.port).unwrap_or(443);
+    let usual = if args.starttls.is_some() { 25 } else { 443 };
+    let port = host.port.or(args.host.port).unwrap_or(usual);
     let found = tokio::net::lookup_host((host.name.as_str(), port)).await?;
     Ok(found.map(Address::Tcp).collect())
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use super::{Address, KeyKind, Look, LookError, Seen, TlsVersion};
+use super::{Address, KeyKind, Look, LookError, Seen, StartTls, TlsVersion, starttls};
 
 /// The PROXY protocol, version 1, with nothing told: every server that expects a header takes it.
 const PROXY_UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
@@ -57,6 +57,10 @@ async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
     let failed = |source| LookError::Handshake { address: look.address.clone(), source };
     if look.proxy_protocol {
         stream.write_all(PROXY_UNKNOWN).await.map_err(failed)?;
+    }
+    match look.starttls {
+        Some(StartTls::Smtp) => starttls::smtp(&mut stream).await.map_err(failed)?,
+        None => {}
     }
     let witness = Arc::new(Witness::new(look.key));
     let connector = TlsConnector::from(Arc::new(config(look, &witness)));

@@ -9,6 +9,7 @@ mod error;
 mod handshake;
 mod name;
 mod pace;
+mod starttls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -49,6 +50,13 @@ pub enum KeyKind {
     Elliptic,
 }
 
+/// A protocol that begins in the clear and goes over to TLS when it is asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StartTls {
+    /// RFC 3207.
+    Smtp,
+}
+
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Look {
@@ -60,15 +68,24 @@ pub struct Look {
     pub key: Option<KeyKind>,
     /// The listener expects a PROXY protocol header; one that tells nothing (`UNKNOWN`) is sent.
     pub proxy_protocol: bool,
+    /// What is spoken there before TLS; none: TLS from the first byte.
+    pub starttls: Option<StartTls>,
     /// For connection and handshake together.
     pub timeout: Duration,
 }
 
 impl Look {
-    /// A look at `address`, as itself: no name, any key, no PROXY header, five seconds.
+    /// A look at `address`, as itself: no name, any key, no PROXY header, TLS at once, five seconds.
     pub fn at(address: Address) -> Look {
         let timeout = Duration::from_secs(5);
-        Look { address, server_name: None, key: None, proxy_protocol: false, timeout }
+        Look {
+            address,
+            server_name: None,
+            key: None,
+            proxy_protocol: false,
+            starttls: None,
+            timeout,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use staplekeeper::confirm::{Address, Look, look};
+use staplekeeper::confirm::{Address, Look, StartTls, look};
 use staplekeeper::digest::{Digest, Fingerprint};
 use staplekeeper::ocsp::{self, Rejection, Response, Rules, Status, TRY_LATER};
 use staplekeeper::pki::{Certificate, Issued};
@@ -15,6 +15,20 @@ use staplekeeper::time::UnixTime;
 
 use super::authority::{Authority, now};
 use super::ca::Identity;
+
+/// A loopback port to knock at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    pub port: u16,
+    /// What is spoken before TLS.
+    pub starttls: Option<StartTls>,
+}
+
+impl From<u16> for Door {
+    fn from(port: u16) -> Door {
+        Door { port, starttls: None }
+    }
+}
 
 /// What a staple is worth for the certificate it came with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,14 +105,23 @@ pub fn fingerprint(identity: &Identity) -> Fingerprint {
 ///
 /// # Errors
 /// No handshake, or a certificate that this authority has not issued.
-pub fn handshake(authority: &Authority, port: u16, name: &str) -> Result<Shown, String> {
-    runtime().block_on(seen(authority.leaves(), port, name))
+pub fn handshake(
+    authority: &Authority,
+    door: impl Into<Door>,
+    name: &str,
+) -> Result<Shown, String> {
+    runtime().block_on(seen(authority.leaves(), door.into(), name))
 }
 
-async fn seen(leaves: Vec<Identity>, port: u16, name: &str) -> Result<Shown, String> {
+async fn seen(leaves: Vec<Identity>, door: Door, name: &str) -> Result<Shown, String> {
+    let Door { port, starttls } = door;
     let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let wanted = Look { server_name: Some(name.to_owned()), ..Look::at(address) };
+    let server_name = Some(name.to_owned());
+    let wanted = Look { server_name, starttls, ..Look::at(address) };
     let seen = look(&wanted).await.map_err(|error| format!("{error}: {error:?}"))?;
+    if let Some(why) = seen.broke_off {
+        return Err(why);
+    }
     let presented = &seen.chain[0];
     let leaf = leaves.iter().find(|leaf| leaf.der == *presented);
     let leaf = leaf.ok_or_else(|| "it presents a certificate of somebody else".to_owned())?;
@@ -168,10 +191,11 @@ impl Clients {
     /// One thread for all names; `pause` between handshakes.
     pub fn start(
         authority: &Arc<Authority>,
-        port: u16,
+        door: impl Into<Door>,
         names: &[&str],
         pause: Duration,
     ) -> Clients {
+        let door = door.into();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Counts>>::default());
         let (told, book, authority) = (stop.clone(), counts.clone(), authority.clone());
@@ -181,7 +205,7 @@ impl Clients {
                 if told.load(Ordering::SeqCst) {
                     return;
                 }
-                let shown = runtime.block_on(seen(authority.leaves(), port, name));
+                let shown = runtime.block_on(seen(authority.leaves(), door, name));
                 let mut counts = book.lock().expect("nobody panics with it");
                 match shown {
                     Ok(shown) => {
