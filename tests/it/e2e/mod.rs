@@ -6,5 +6,6 @@ mod profiles;
 mod renewal;
 mod responders;
 mod revocation;
+mod servers;
 mod serving;
 mod study;

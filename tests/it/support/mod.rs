@@ -6,6 +6,7 @@ pub mod agent;
 pub mod authority;
 pub mod ca;
 pub mod clients;
+pub mod daemon;
 pub mod disk;
 pub mod judge;
 pub mod nginx;

@@ -9,6 +9,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("apache2", "apache2"),
     ("cfssl", "golang-cfssl"),
     ("curl", "curl"),
+    ("exim4", "exim4-daemon-light"),
     ("gnutls-cli", "gnutls-bin"),
     ("haproxy", "haproxy"),
     ("hitch", "hitch"),

@@ -1,0 +1,151 @@
+//! Every kind of server, as Debian packages it, with the agent beside it: the same properties asked of each.
+//!
+//! A kind is a [`Server`]: how it is set up, started, stopped, reloaded by its owner, and what of the
+//! list it cannot have by its nature. `every_property!(Kind)` makes a test of each [`Property`]. What the
+//! tests found is kept, and printed as a table by
+//!
+//! ```text
+//! cargo test --test it -- --ignored --exact e2e::servers::table --nocapture
+//! ```
+
+#[allow(dead_code, reason = "each kind of server takes what it needs")]
+mod ground;
+mod host;
+mod nginx;
+mod properties;
+mod record;
+
+use ground::Ground;
+use staplekeeper::confirm::StartTls;
+
+use crate::support::ca::Identity;
+
+/// What is asked of each server, in the order of the table's columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Property {
+    /// The very first handshake after the server starts carries a good staple.
+    FirstHandshake,
+    /// New staples are served before the server stops handing out the old ones.
+    Rotation,
+    /// The responder is away for longer than half of the time a staple serves: no handshake suffers.
+    Outage,
+    /// A renewed certificate is never presented with the staple of the old one.
+    Renewal,
+    /// A revocation reaches clients within ten seconds of the fetch that brings it.
+    Revocation,
+    /// The agent is killed and started again, the server meanwhile too: no handshake suffers.
+    AgentRestart,
+}
+
+impl Property {
+    /// All of them.
+    pub(super) const ALL: [Property; 6] = [
+        Property::FirstHandshake,
+        Property::Rotation,
+        Property::Outage,
+        Property::Renewal,
+        Property::Revocation,
+        Property::AgentRestart,
+    ];
+
+    /// The head of its column.
+    fn title(self) -> &'static str {
+        match self {
+            Property::FirstHandshake => "first handshake stapled",
+            Property::Rotation => "rotated in time",
+            Property::Outage => "responder away",
+            Property::Renewal => "renewal",
+            Property::Revocation => "revocation seen",
+            Property::AgentRestart => "agent restarted",
+        }
+    }
+}
+
+/// One kind of server with its sites. It lies in the folder of its [`Ground`], and listens on its port.
+pub(super) trait Server: Sized {
+    /// The head of its row.
+    const NAME: &'static str;
+    /// How long the responder's answers live where staples are to run out, in seconds: short, and long
+    /// enough for a busy machine.
+    const LIFE: i64 = 24;
+    /// The server stops handing out a staple so many seconds before nextUpdate.
+    const STOPS_EARLY: i64 = 0;
+    /// Its sites; those that begin with `must` have Must-Staple certificates.
+    const SITES: &'static [&'static str] = &["must.test", "plain.test"];
+    /// What is spoken on its port before TLS.
+    const STARTTLS: Option<StartTls> = None;
+
+    /// What it cannot have by its nature, and why; with the number in facts/servers.md. The test of
+    /// that property sees to it that nothing worse happens.
+    fn lacks(_: Property) -> Option<&'static str> {
+        None
+    }
+
+    /// Writes the configuration; certificates are not there yet, and nothing runs.
+    fn new(ground: &Ground) -> Self;
+
+    /// What the agent's configuration says for it: `[[server]]` and whatever else it needs.
+    fn tables(&self) -> String;
+
+    /// Puts a certificate and its key where the configuration has them, as an ACME client's hook does.
+    fn install(&self, ground: &Ground, site: &str, leaf: &Identity) {
+        ground.install(site, leaf);
+    }
+
+    /// Starts it and returns when it takes connections.
+    fn start(&mut self);
+
+    /// Stops it at once; it may be started again.
+    fn stop(&mut self);
+
+    /// Has it take up its files, as its owner does after a renewal; returns when it did.
+    ///
+    /// # Errors
+    /// It keeps what it had, and says this.
+    fn reload(&mut self) -> Result<(), String>;
+}
+
+/// A test for each property of a kind of server.
+macro_rules! every_property {
+    ($server:ty) => {
+        #[test]
+        fn the_first_handshake_after_a_start_is_stapled() {
+            crate::e2e::servers::properties::first_handshake::<$server>();
+        }
+
+        #[test]
+        fn staples_are_rotated_in_time() {
+            crate::e2e::servers::properties::rotation::<$server>();
+        }
+
+        #[test]
+        fn a_responder_that_is_away_goes_unnoticed() {
+            crate::e2e::servers::properties::outage::<$server>();
+        }
+
+        #[test]
+        fn a_renewed_certificate_never_comes_with_the_old_staple() {
+            crate::e2e::servers::properties::renewal::<$server>();
+        }
+
+        #[test]
+        fn a_revocation_is_seen_within_ten_seconds() {
+            crate::e2e::servers::properties::revocation::<$server>();
+        }
+
+        #[test]
+        fn an_agent_that_is_killed_and_started_again_loses_nothing() {
+            crate::e2e::servers::properties::agent_restart::<$server>();
+        }
+    };
+}
+use every_property;
+
+/// Prints what the last run of each test found.
+#[test]
+#[ignore = "prints what the other tests have found, and is run after them"]
+fn table() {
+    let (table, whole) = record::table();
+    println!("{table}");
+    assert!(whole, "some properties do not hold, or were not looked at");
+}

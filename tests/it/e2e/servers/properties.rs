@@ -1,0 +1,192 @@
+//! What is asked of every server; see [`Property`].
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::host::{Host, is_must};
+use super::record::Record;
+use super::{Property, Server};
+use crate::support::authority::{Answer, now, wait_past};
+use crate::support::ca::Said;
+use crate::support::judge::{Clients, Counts, Worth, fingerprint};
+
+/// Answers that do not run out during a test, in seconds.
+const LONG: i64 = 3_600;
+/// What passes between an ACME client's writing and its hook's reload. The agent learns of the new
+/// certificate within 300 ms; whoever reloads sooner races it.
+const HOOK: Duration = Duration::from_secs(1);
+/// For rotations on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(super) fn first_handshake<S: Server>() {
+    let record = Record::begin::<S>(Property::FirstHandshake);
+    let mut host = Host::<S>::new(LONG, "");
+    host.agent.start();
+    // Each of the three judges is the first client of a server that has just come up.
+    for site in S::SITES {
+        host.server.start();
+        assert_eq!(host.gnutls(site), Ok(()), "gnutls-cli, {site}");
+        host.server.stop();
+        host.server.start();
+        assert_eq!(host.curl(site), Ok(()), "curl --cert-status, {site}");
+        host.server.stop();
+        host.server.start();
+        let shown = host.handshake(site).expect("a handshake");
+        assert_eq!(shown.worth, Worth::Good, "{site}: {shown:?}");
+        host.server.stop();
+    }
+    let asked: Vec<_> = S::SITES.iter().map(|site| host.authority.asked(host.leaf(site))).collect();
+    assert!(asked.iter().all(|times| *times == 1), "before any client came, and once: {asked:?}");
+    record.holds(&format!("{} starts", 3 * S::SITES.len()));
+}
+
+pub(super) fn rotation<S: Server>() {
+    let record = Record::begin::<S>(Property::Rotation);
+    let mut host = Host::<S>::new(S::LIFE, "");
+    host.start();
+    let clients = host.clients();
+    let counts = rotated::<S>(&clients, 3);
+    host.all_judges_connect();
+    drop(clients);
+    assert_eq!(counts.not_good(), 0, "{counts:#?}");
+    record.holds(&format!("{} handshakes, {} staples", handshakes::<S>(&counts), 3));
+}
+
+/// Waits until every site has shown so many good staples, or something else.
+fn rotated<S: Server>(clients: &Clients, staples: usize) -> Counts {
+    clients.wait_until(PATIENCE, |counts| {
+        counts.not_good() > 0 || S::SITES.iter().all(|site| counts.staples(site) >= staples)
+    })
+}
+
+fn handshakes<S: Server>(counts: &Counts) -> usize {
+    S::SITES.iter().map(|site| counts.total(site)).sum()
+}
+
+pub(super) fn outage<S: Server>() {
+    let record = Record::begin::<S>(Property::Outage);
+    let mut host = Host::<S>::new(S::LIFE, "");
+    host.start();
+    let clients = host.clients();
+    host.authority.responder.kill();
+    let down = now();
+    // A staple serves until the server drops it.
+    let half = (S::LIFE - S::STOPS_EARLY) / 2;
+    wait_past(down + half);
+    let away = now() - down;
+    host.authority.responder.restart();
+    let before = clients.so_far();
+    let counts = clients.wait_until(PATIENCE, |counts| {
+        let newer = |site: &&str| counts.staples(site) > before.staples(site);
+        counts.not_good() > 0 || S::SITES.iter().all(|site| newer(site))
+    });
+    drop(clients);
+    assert_eq!(counts.not_good(), 0, "{counts:#?}");
+    let serves = S::LIFE - S::STOPS_EARLY;
+    record.holds(&format!("{away} s of {serves} s, {} handshakes", handshakes::<S>(&counts)));
+}
+
+pub(super) fn renewal<S: Server>() {
+    let record = Record::begin::<S>(Property::Renewal);
+    let tables = "[schedule]\nadopt_renewed_after = \"2s\"\nreload_at_most_every = \"1s\"\n";
+    let mut host = Host::<S>::new(LONG, tables);
+    host.start();
+
+    let clients = host.clients();
+    // Its owner reloads.
+    for site in S::SITES {
+        host.renew(site);
+        thread::sleep(HOOK);
+        if let Err(refusal) = host.server.reload() {
+            println!("{}: not reloaded by its owner: {refusal}", S::NAME);
+        }
+        host.wait_until_served(site);
+    }
+    // Nobody reloads but the agent.
+    for site in S::SITES {
+        host.renew(site);
+        host.wait_until_served(site);
+    }
+    let counts = clients.end();
+    host.all_judges_connect();
+
+    assert_eq!(counts.all(Worth::Wrong), 0, "{counts:#?}");
+    if let Some(why) = S::lacks(Property::Renewal) {
+        return record.cannot_be(why);
+    }
+    assert_eq!(counts.not_good(), 0, "{counts:#?}");
+    let all = handshakes::<S>(&counts);
+    record.holds(&format!("{} renewals, {all} handshakes", 2 * S::SITES.len()));
+}
+
+pub(super) fn revocation<S: Server>() {
+    let record = Record::begin::<S>(Property::Revocation);
+    let mut host = Host::<S>::new(LONG, "");
+    host.start();
+    for site in S::SITES {
+        let said = Said::Revoked { time: now() - 60, reason: Some(1) };
+        host.authority.says(host.leaf(site), Answer::Status(said));
+    }
+    host.all_judges_connect();
+    let asked = Instant::now();
+    let refresh = host.agent.command(&["refresh"]);
+    assert_eq!(refresh.code, 1, "{refresh:?}");
+    assert!(refresh.out.contains("revoked since"), "{refresh:?}");
+    if let Some(why) = S::lacks(Property::Revocation) {
+        // The last good staple stays, and the server lives.
+        thread::sleep(Duration::from_secs(5));
+        host.all_judges_connect();
+        host.server.stop();
+        host.server.start();
+        host.all_judges_connect();
+        return record.cannot_be(why);
+    }
+    for site in S::SITES {
+        host.wait_until("revoked staple", |host| {
+            let shown = host.handshake(site)?;
+            if shown.worth == Worth::Revoked { Ok(()) } else { Err(format!("{shown:?}")) }
+        });
+    }
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    for site in S::SITES {
+        let refusal = host.gnutls(site).expect_err("it is revoked");
+        assert!(refusal.contains("revoked"), "{refusal}");
+        assert!(host.curl(site).is_err(), "curl --cert-status, {site}");
+    }
+    record.holds(&format!("{:.1} s", took.as_secs_f32()));
+}
+
+pub(super) fn agent_restart<S: Server>() {
+    let record = Record::begin::<S>(Property::AgentRestart);
+    let mut host = Host::<S>::new(S::LIFE, "");
+    host.start();
+    let clients = host.clients();
+    for _ in 0..3 {
+        host.agent.kill();
+        thread::sleep(Duration::from_millis(200));
+        host.agent.start();
+    }
+    let counts = rotated::<S>(&clients, 2);
+    drop(clients);
+    assert_eq!(counts.not_good(), 0, "{counts:#?}");
+    let mut figures = format!("{} handshakes", handshakes::<S>(&counts));
+    // Without an agent, a server that starts has what was left to it.
+    host.agent.kill();
+    host.server.stop();
+    host.server.start();
+    match S::lacks(Property::AgentRestart) {
+        Some(why) => figures += &format!("; {why}"),
+        None => host.all_judges_connect(),
+    }
+    host.agent.start();
+    for site in S::SITES {
+        host.wait_until_served(site);
+    }
+    let must = S::SITES.iter().filter(|site| is_must(site));
+    for site in must {
+        let leaf = fingerprint(host.leaf(site));
+        assert_eq!(host.handshake(site).expect("a handshake").leaf, leaf);
+    }
+    record.holds(&figures);
+}
