@@ -49,6 +49,35 @@ impl EncodeValue for Enumerated<'_> {
     }
 }
 
+/// RFC 6960 §4.1.1 OCSPRequest. A signature is not looked at: answers are the same for everybody.
+#[derive(Sequence)]
+pub(super) struct OcspRequest<'a> {
+    pub(super) asked: TbsRequest<'a>,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    pub(super) signature: Option<AnyRef<'a>>,
+}
+
+/// TBSRequest.
+#[derive(Sequence)]
+pub(super) struct TbsRequest<'a> {
+    // DEFAULT v1: DER leaves it out, some clients write it.
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    pub(super) version: Option<u8>,
+    #[asn1(context_specific = "1", tag_mode = "EXPLICIT", optional = "true")]
+    pub(super) requestor: Option<AnyRef<'a>>,
+    pub(super) list: Vec<SingleRequest<'a>>,
+    #[asn1(context_specific = "2", tag_mode = "EXPLICIT", optional = "true")]
+    pub(super) extensions: Option<Vec<Extension<'a>>>,
+}
+
+/// Request: one certificate.
+#[derive(Sequence)]
+pub(super) struct SingleRequest<'a> {
+    pub(super) cert_id: CertId<'a>,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
+    pub(super) extensions: Option<Vec<Extension<'a>>>,
+}
+
 /// ResponseBytes.
 #[derive(Sequence)]
 pub(super) struct ResponseBytes<'a> {

@@ -1,11 +1,12 @@
-//! OCSP (RFC 6960) as values: requests are encoded, responses decoded and judged here.
+//! OCSP (RFC 6960) as values: requests are encoded and decoded, responses decoded and judged here.
 //!
-//! [`request()`] makes the DER to send. What comes back is a [`Response`]: decoded, unproven.
+//! [`request()`] makes the DER to send, [`Request`] is one that came. What comes back is a [`Response`]: decoded, unproven.
 //! [`verify()`] judges it as the answer about one certificate and gives a [`Staple`] or the
 //! [`Rejection`] that says why not. No other way leads to a `Staple`, so whoever holds one holds
 //! bytes that may be served.
 
 mod asn1;
+mod question;
 mod rejection;
 mod request;
 mod response;
@@ -16,6 +17,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use question::{IssuerName, MAX_REQUEST_BYTES, Question, Request, RequestError};
 pub use rejection::{Place, Rejection};
 pub use request::{CertIdHash, request};
 pub use response::{Answer, DecodeError, MAX_BYTES, Reason, Response, ResponseStatus, Revocation};
@@ -25,6 +27,10 @@ pub use verify::{MissingNextUpdate, Rules, verify};
 /// The five bytes of an unsigned `tryLater` response: what fills a staple file until a staple is
 /// here. Servers start with it and staple nothing.
 pub const TRY_LATER: [u8; 5] = [0x30, 0x03, 0x0a, 0x01, 0x03];
+/// An unsigned `unauthorized`: nothing is known here about that certificate (RFC 9919 §3.2.3).
+pub const UNAUTHORIZED: [u8; 5] = [0x30, 0x03, 0x0a, 0x01, 0x06];
+/// An unsigned `malformedRequest`.
+pub const MALFORMED_REQUEST: [u8; 5] = [0x30, 0x03, 0x0a, 0x01, 0x01];
 
 /// What a response says about a certificate (RFC 6960 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -30,14 +30,16 @@ impl fmt::Display for CertIdHash {
 }
 
 /// Hashes that may name an issuer, by OID: SHA-1 and the SHA-2 family.
+pub(super) const HASHES: &[(ObjectIdentifier, &Algorithm)] = &[
+    (ObjectIdentifier::new_unwrap("1.3.14.3.2.26"), &digest::SHA1_FOR_LEGACY_USE_ONLY),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"), &digest::SHA256),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"), &digest::SHA384),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3"), &digest::SHA512),
+];
+
+/// The hash with this OID, if it is one that may name an issuer.
 pub(super) fn hash_by_oid(oid: &ObjectIdentifier) -> Option<&'static Algorithm> {
-    const KNOWN: &[(ObjectIdentifier, &Algorithm)] = &[
-        (ObjectIdentifier::new_unwrap("1.3.14.3.2.26"), &digest::SHA1_FOR_LEGACY_USE_ONLY),
-        (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"), &digest::SHA256),
-        (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"), &digest::SHA384),
-        (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3"), &digest::SHA512),
-    ];
-    KNOWN.iter().find(|(known, _)| known == oid).map(|(_, algorithm)| *algorithm)
+    HASHES.iter().find(|(known, _)| known == oid).map(|(_, algorithm)| *algorithm)
 }
 
 /// issuerNameHash: over the issuer's name as the leaf has it (RFC 6960 §4.1.1).

@@ -41,6 +41,11 @@ impl Staple {
         &self.der
     }
 
+    /// The same bytes, shared.
+    pub fn shared_der(&self) -> Arc<[u8]> {
+        self.der.clone()
+    }
+
     /// The SHA-256 of the DER.
     pub fn digest(&self) -> Digest {
         self.digest
