@@ -5,8 +5,9 @@
 //! renewed certificate.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::world::Spot;
 use super::{Agent, prepare};
 use crate::discover::{Changed, Watched};
 use crate::plan::TargetId;
@@ -17,7 +18,8 @@ impl Agent {
         if !std::mem::take(&mut self.guard_anew) {
             return None;
         }
-        Some(self.world.places.values().map(|place| place.target.path().to_owned()).collect())
+        let written = self.world.places.values().filter_map(|place| place.spot.written());
+        Some(written.map(|target| target.path().to_owned()).collect())
     }
 
     /// Something happened to staple files, or to what leads to them.
@@ -50,20 +52,20 @@ impl Agent {
     }
 
     fn put_right_and_say(&mut self, ids: Vec<TargetId>) {
-        for path in self.put_right(ids) {
-            tracing::warn!(path = %path.display(), "was changed by somebody else; putting it right");
+        for spot in self.put_right(ids) {
+            tracing::warn!(target = %spot, "was changed by somebody else; putting it right");
         }
     }
 
     /// Tells the planner of targets that hold something else than was put there; gives them.
-    pub(super) fn put_right(&mut self, mut ids: Vec<TargetId>) -> Vec<PathBuf> {
+    pub(super) fn put_right(&mut self, mut ids: Vec<TargetId>) -> Vec<Spot> {
         ids.retain(|id| self.planner.target(*id).is_some_and(|one| !one.publishing));
         let places = ids.iter().map(|id| &self.world.places[id]);
         let found = prepare::inspect(places, &self.world, self.clock.now().wall);
         let mut tampered = Vec::new();
         for (id, inspected) in ids.into_iter().zip(found) {
             if self.planner.target(id).is_some_and(|one| one.published != inspected.content) {
-                tampered.push(self.world.target(id).path().to_owned());
+                tampered.push(self.world.target(id).clone());
                 self.replace(id, inspected);
             }
         }

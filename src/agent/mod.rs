@@ -3,8 +3,10 @@
 //! One task holds all state; everything slow runs elsewhere and comes back as a `Message`. `model` and
 //! `sighting` turn what is found into events, `perform` turns actions into work, `asking`, `looking`,
 //! `writer` and `issuers` are that work, `remember` is what survives a restart, `refreshing` follows
-//! what somebody asked for by hand, `report` makes the status document.
+//! what somebody asked for by hand, `answering` runs our own responder, `report` makes the status
+//! document.
 
+mod answering;
 mod asking;
 mod guarding;
 mod issuers;
@@ -46,7 +48,9 @@ use crate::files;
 use crate::pki::Certificate;
 use crate::plan::{Attempts, Content, Event, Planner, Policy, ServerId, TargetId};
 use crate::serve::control::{Call, Control, Order, SOCKET};
+use crate::serve::responder::Listener;
 use crate::store::{self, StateDir, Store, StoreError};
+use answering::Answering;
 use message::Message;
 pub use model::scan_settings;
 pub use once::{look, refresh_here};
@@ -142,6 +146,8 @@ pub struct Agent {
     issuers_asked: HashSet<String>,
     /// How many of them have not answered yet.
     issuers_awaited: usize,
+    /// Our own OCSP responder, where one is configured.
+    answering: Option<Answering>,
     /// What earlier attempts left behind, for certificates that have not been found yet.
     attempts: HashMap<Fingerprint, Attempts>,
     /// The same for what came with answers.
@@ -209,6 +215,7 @@ impl Agent {
             issuers: Arc::new([]),
             issuers_asked: HashSet::new(),
             issuers_awaited: 0,
+            answering: Answering::wanted(&settings),
             attempts: HashMap::new(),
             answers: HashMap::new(),
             records: Vec::new(),
@@ -224,11 +231,16 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Works until SIGTERM or SIGINT. `config` is the file that SIGHUP has read again.
+    /// Works until SIGTERM or SIGINT. `config` is the file that SIGHUP has read again, `given` are
+    /// sockets that the service manager made for the OCSP responder.
     ///
     /// # Errors
     /// [`StartError`] where the control socket or the signals cannot be had.
-    pub async fn run(mut self, config: Option<PathBuf>) -> Result<(), StartError> {
+    pub async fn run(
+        mut self,
+        config: Option<PathBuf>,
+        given: Vec<Listener>,
+    ) -> Result<(), StartError> {
         let system = |what| move |cause| StartError::System { what, cause };
         let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
@@ -240,6 +252,7 @@ impl Agent {
         let control = Control::bind(&socket)
             .map_err(|cause| StartError::Control { path: socket.clone(), cause })?;
         let control = tokio::spawn(control.serve(calls));
+        self.start_responder(given);
         let (changes, mut changed) = mpsc::unbounded_channel();
         // The receiver is gone only when all ends.
         let told = move |_| {
@@ -275,6 +288,7 @@ impl Agent {
                 _ = rescan.tick() => {
                     self.issuers_asked.clear();
                     self.put_all_right();
+                    self.world.answers.tidy(self.clock.now().wall);
                     self.rescan();
                 }
                 () = sleep_until(sight_due) => {
@@ -368,6 +382,7 @@ impl Agent {
         let dirs = (self.settings.state_dir.clone(), self.settings.runtime_dir.clone());
         self.settings = Settings { state_dir: dirs.0, runtime_dir: dirs.1, ..settings };
         self.profiles = profiles;
+        self.responder_configured();
         let seed = self.store.as_ref().map_or(0, |store| store.seed());
         self.handle(Event::Configured(Policy { seed, ..self.settings.policy }));
         self.rescan_from_scratch();

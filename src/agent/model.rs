@@ -10,7 +10,7 @@ use super::message::Message;
 use super::prepare::{self, Inspected};
 use super::profiles::Profile;
 use super::server::Server;
-use super::world::{Deployed, Known, Place};
+use super::world::{Deployed, Known, Place, Spot};
 use super::{Agent, SIGHT_SOON_FOR};
 use crate::config::{Settings, settings};
 use crate::digest::Fingerprint;
@@ -50,7 +50,7 @@ pub fn scan_settings(settings: &Settings) -> discover::Settings {
 }
 
 /// A certificate as a scan shows it.
-struct Seen {
+pub(super) struct Seen {
     leaf: Arc<Certificate>,
     issued: Option<Issued>,
     names: Vec<Arc<str>>,
@@ -58,9 +58,9 @@ struct Seen {
 
 /// A target as a scan shows it.
 #[derive(Default)]
-struct Wanted {
-    deployments: Vec<Deployed>,
-    claimants: Vec<Fingerprint>,
+pub(super) struct Wanted {
+    pub(super) deployments: Vec<Deployed>,
+    pub(super) claimants: Vec<Fingerprint>,
 }
 
 impl Agent {
@@ -132,6 +132,7 @@ impl Agent {
         self.scan_rest = Instant::now() + self.scan_begun.elapsed() * SCAN_REST;
         if !std::mem::replace(&mut self.scanned, true) {
             self.tidy();
+            self.open_responder();
         }
         for due in std::mem::take(&mut self.reloads_next) {
             self.reload_if_right(due);
@@ -186,13 +187,17 @@ impl Agent {
         scan: &Scan,
         seen: &HashMap<Fingerprint, Seen>,
         servers: &[ServerId],
-    ) -> BTreeMap<Target, Wanted> {
-        let mut wanted: BTreeMap<Target, Wanted> = BTreeMap::new();
+    ) -> BTreeMap<Spot, Wanted> {
+        let mut wanted: BTreeMap<Spot, Wanted> = BTreeMap::new();
         let mut served = HashSet::new();
         for (server, model) in servers.iter().zip(&scan.servers) {
             for (at, deployment) in model.deployments.iter().enumerate() {
-                let Some(target) = deployment.target() else { continue };
-                let entry = wanted.entry(Target::File(resolved(&target.ours))).or_default();
+                let Some(target) = deployment.target() else {
+                    self.want_answers(scan, (*server, at), deployment, seen, &mut wanted);
+                    continue;
+                };
+                let spot = Spot::Written(Target::File(resolved(&target.ours)));
+                let entry = wanted.entry(spot).or_default();
                 let mut leaves = Vec::new();
                 let default = deployment.listeners.iter().any(|listener| listener.default);
                 for presented in &deployment.certificates {
@@ -212,8 +217,14 @@ impl Agent {
         }
         for (at, lineage) in scan.lineages.iter().enumerate() {
             if lineage.watched || !served.contains(&at) {
-                let entry = wanted.entry(Target::File(resolved(&lineage.staple))).or_default();
-                add(&mut entry.claimants, lineage.leaf.fingerprint());
+                let spot = Spot::Written(Target::File(resolved(&lineage.staple)));
+                add(&mut wanted.entry(spot).or_default().claimants, lineage.leaf.fingerprint());
+            }
+            if self.answering.is_some() {
+                let entry = wanted.entry(Spot::Answered(lineage.path.clone())).or_default();
+                if entry.claimants.is_empty() {
+                    entry.claimants.push(lineage.leaf.fingerprint());
+                }
             }
         }
         wanted
@@ -253,6 +264,7 @@ impl Agent {
                 held: known.held.as_ref().map(|staple| staple.facts()),
                 attempts: self.earlier_attempts(&one.leaf.fingerprint()),
             };
+            self.answer_about(&known);
             self.world.certificates.insert(id, known);
             self.handle(Event::Found(facts));
         }
@@ -286,15 +298,15 @@ impl Agent {
     }
 
     /// Tells the planner of targets that are new or whose certificates or servers are others.
-    fn places(&mut self, wanted: BTreeMap<Target, Wanted>) {
+    fn places(&mut self, wanted: BTreeMap<Spot, Wanted>) {
         let mut changed = Vec::new();
         let mut named = HashSet::new();
-        for (target, one) in wanted {
-            let id = self.world.target_id(&target);
+        for (spot, one) in wanted {
+            let id = self.world.target_id(&spot);
             named.insert(id);
             let claimants: Vec<CertId> =
                 one.claimants.iter().map(|leaf| self.world.cert_id(leaf)).collect();
-            let place = Place { target, deployments: one.deployments, claimants, served: None };
+            let place = Place { spot, deployments: one.deployments, claimants, served: None };
             match self.world.places.get_mut(&id) {
                 Some(before) if before.same_for_planning(&place) => {
                     before.deployments = place.deployments;
@@ -328,15 +340,16 @@ impl Agent {
     /// Tells the planner of a target and what lies in it.
     pub(super) fn replace(&mut self, id: TargetId, inspected: Inspected) {
         let Some(place) = self.world.places.get(&id) else { return };
-        let (path, servers, claimants) =
-            (place.target.path().to_owned(), place.servers(), place.claimants.clone());
-        let nginx = servers.iter().any(|id| self.world.servers[id].kind == Kind::Nginx);
+        let (spot, servers, claimants) =
+            (place.spot.clone(), place.servers(), place.claimants.clone());
+        let file = spot.written().is_some();
+        let nginx = file && servers.iter().any(|id| self.world.servers[id].kind == Kind::Nginx);
         let target = plan::Target {
             claimants,
             delivery: delivery(nginx),
             published: inspected.content,
             published_facts: inspected.facts,
-            loaded: self.loaded(&path, &servers),
+            loaded: self.loaded(&spot.key(), &servers),
             servers,
         };
         self.handle(Event::Placed(id, target));
@@ -344,11 +357,11 @@ impl Agent {
 
     /// What each server was proved to have taken up for a target, as the disk remembers it. A server
     /// that was restarted or reloaded since then may hold something else: nothing is known then.
-    fn loaded(&mut self, path: &Path, servers: &[ServerId]) -> Vec<(ServerId, Loaded)> {
+    fn loaded(&mut self, key: &str, servers: &[ServerId]) -> Vec<(ServerId, Loaded)> {
         let mut known = Vec::new();
         for id in servers {
             let Some(server) = self.world.servers.get(id) else { continue };
-            let Some(loaded) = server.remembered(path).cloned() else { continue };
+            let Some(loaded) = server.remembered(key).cloned() else { continue };
             known.push((*id, self.loaded_facts(&loaded)));
         }
         known
@@ -364,6 +377,7 @@ impl Agent {
             .collect();
         for id in gone {
             self.world.certificates.remove(&id);
+            self.world.answers.forget(self.world.fingerprint(id), self.clock.now().wall);
             self.handle(Event::Gone(id));
         }
         let unserved: Vec<ServerId> =
@@ -432,7 +446,7 @@ fn delivery(nginx: bool) -> Delivery {
     Delivery { on_reload: nginx, stops_early: std::time::Duration::ZERO, bare, takes_revoked: true }
 }
 
-fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
+pub(super) fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
     if !list.contains(&item) {
         list.push(item);
     }

@@ -9,6 +9,7 @@ use super::asking::{Brought, Errand, Failure, Fresh};
 use super::looking::{self, Looked, One, Shown, ShownStaple, Viewing};
 use super::message::Message;
 use super::server::Server;
+use super::world::Spot;
 use super::writer::{Job, What};
 use crate::digest::Digest;
 use crate::ocsp::{CertIdHash, Response, verify};
@@ -185,10 +186,17 @@ impl Agent {
         };
         let place = self.world.places.get(&target);
         match (what, place) {
-            (Some(what), Some(place)) => {
-                let at = place.target.clone();
-                self.write(Job::Publish { target, at, content, what });
-            }
+            (Some(what), Some(place)) => match &place.spot {
+                Spot::Written(at) => {
+                    let at = at.clone();
+                    self.write(Job::Publish { target, at, content, what });
+                }
+                Spot::Answered(_) => {
+                    self.put_in_answers(place, &what);
+                    let outcome = Ok(content);
+                    self.send(Message::Written(vec![(Event::Published { target, outcome }, None)]));
+                }
+            },
             _ => {
                 let outcome = Err(PublishFault::Failed);
                 self.send(Message::Written(vec![(Event::Published { target, outcome }, None)]));
@@ -204,6 +212,10 @@ impl Agent {
             if let Event::Published { target, outcome: Ok(content) } = &event {
                 let target = self.world.target(*target);
                 match content {
+                    // It is no more than a word in memory, and at a start there are thousands.
+                    _ if target.written().is_none() => {
+                        tracing::debug!(%target, ?content, "answers otherwise");
+                    }
                     Content::Staple(cert, _) => {
                         let expires = self.world.staple(*content).map(|staple| staple.expires());
                         let expires = expires.map(|at| at.to_string()).unwrap_or_default();
@@ -356,7 +368,8 @@ impl Agent {
 
     /// Clears up after earlier agents, once it is known where the targets are.
     pub(super) fn tidy(&self) {
-        let targets = self.world.places.values().map(|place| place.target.clone());
+        let places = self.world.places.values();
+        let targets = places.filter_map(|place| place.spot.written().cloned());
         if let Some(writer) = &self.writer {
             writer.write(Job::Tidy(targets.collect()));
         }

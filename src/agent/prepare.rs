@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::thread;
 
 use super::profiles::Profile;
-use super::world::{Place, World};
+use super::world::{Place, Spot, World};
 use crate::digest::Fingerprint;
 use crate::ocsp::{Response, Staple, verify};
 use crate::pki::Issued;
-use crate::plan::{Content, Facts};
+use crate::plan::{CertId, Content, Facts};
 use crate::publish::{self, What};
 use crate::store::StateDir;
 use crate::time::UnixTime;
@@ -50,7 +50,8 @@ pub(super) fn inspect<'a>(
 
 fn one(place: &Place, world: &World, now: UnixTime) -> Inspected {
     let without = |content| Inspected { content, facts: None };
-    let bytes = match publish::inspect(&place.target) {
+    let Spot::Written(target) = &place.spot else { return answered(place, world) };
+    let bytes = match publish::inspect(target) {
         Ok(What::Missing) => return without(Content::Nothing),
         Ok(What::Placeholder) => return without(Content::Placeholder),
         Ok(What::Bytes(bytes)) => bytes,
@@ -69,6 +70,18 @@ fn one(place: &Place, world: &World, now: UnixTime) -> Inspected {
         }
     }
     without(Content::Foreign)
+}
+
+/// What our own responder says about the certificate of a place.
+fn answered(place: &Place, world: &World) -> Inspected {
+    let answer = |id: &CertId| Some((*id, world.answers.staple(world.fingerprint(*id))?));
+    match place.claimants.iter().find_map(answer) {
+        Some((id, staple)) => {
+            let content = Content::Staple(id, staple.digest());
+            Inspected { content, facts: Some(staple.facts()) }
+        }
+        None => Inspected { content: Content::Nothing, facts: None },
+    }
 }
 
 /// A staple, if the bytes prove anything about the certificate now, or did when they were made: one

@@ -43,12 +43,12 @@ impl Agent {
         let ids: Vec<TargetId> = self.world.places_of(id).collect();
         let mut wrong = self.put_right(ids.clone());
         if due.tries == PUT_RIGHT_TRIES {
-            for path in &wrong {
-                tracing::warn!(path = %path.display(), "was changed by somebody else; putting it right");
+            for spot in &wrong {
+                tracing::warn!(target = %spot, "was changed by somebody else; putting it right");
             }
         }
         let writes = |id: &&TargetId| self.planner.target(**id).is_some_and(|one| one.publishing);
-        wrong.extend(ids.iter().filter(writes).map(|id| self.world.target(*id).path().to_owned()));
+        wrong.extend(ids.iter().filter(writes).map(|id| self.world.target(*id).clone()));
         let blocked = self.blocked(id);
         let overtaken = blocked.iter().find(|target| !due.accepted.contains(target));
         let now = self.clock.now().wall;
@@ -66,11 +66,8 @@ impl Agent {
                     let _ = outbox.send(Message::Reload(Due { tries: due.tries - 1, ..due }));
                 });
             }
-            Some(path) => {
-                fail(
-                    ReloadFault::Failed,
-                    format!("{} does not hold what it should", path.display()),
-                );
+            Some(spot) => {
+                fail(ReloadFault::Failed, format!("{spot} does not hold what it should"));
             }
             None if overtaken.is_some() => {
                 let text = "a Must-Staple certificate was renewed and has no staple yet";

@@ -86,8 +86,8 @@ impl Agent {
         let changed: Vec<_> = targets
             .iter()
             .map(|(target, loaded)| {
-                let path = self.world.target(*target).path().to_string_lossy().into_owned();
-                (path, self.loaded_record(loaded))
+                let key = self.world.target(*target).key().into_owned();
+                (key, self.loaded_record(loaded))
             })
             .collect();
         let identity = server.identity();

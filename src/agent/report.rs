@@ -48,6 +48,7 @@ impl Agent {
             certificates,
             servers: servers.into_iter().filter_map(|id| self.server_status(id)).collect(),
             responders: self.responder_statuses(),
+            loopback: self.loopback_status(),
             problems: self.scan_problems.iter().chain(&self.problems).cloned().collect(),
         }
     }
@@ -92,7 +93,7 @@ impl Agent {
         let worst = worst_loaded(&view);
         let label = |id| self.world.servers.get(&id).map(|server| server.label());
         Some(TargetStatus {
-            path: place.target.to_string(),
+            path: place.spot.to_string(),
             published: published(known, view.published),
             servers: place.servers().into_iter().filter_map(label).collect(),
             loaded: worst

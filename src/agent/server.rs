@@ -94,8 +94,8 @@ impl Server {
     }
 
     /// What it was proved to have taken up for a target before this agent started.
-    pub(super) fn remembered(&self, target: &Path) -> Option<&Loaded> {
-        self.remembered.get(&*target.to_string_lossy())
+    pub(super) fn remembered(&self, target: &str) -> Option<&Loaded> {
+        self.remembered.get(target)
     }
 
     /// What people call it.

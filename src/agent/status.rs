@@ -24,6 +24,9 @@ pub struct Document {
     pub servers: Vec<ServerStatus>,
     /// Every responder that some certificate names.
     pub responders: Vec<ResponderStatus>,
+    /// Our own responder, where one is configured.
+    #[serde(default)]
+    pub loopback: Option<LoopbackStatus>,
     /// What could not be read or used, in the words of the log.
     pub problems: Vec<String>,
 }
@@ -194,6 +197,34 @@ pub struct ResponderStatus {
     pub failures: u32,
     /// Requests on their way.
     pub in_flight: usize,
+}
+
+/// Our own responder, that servers ask for staples. Counters begin at the agent's start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoopbackStatus {
+    /// Where it listens.
+    pub listen: Vec<Listening>,
+    /// Certificates that it knows.
+    pub certificates: usize,
+    /// Those that it has a staple for.
+    pub answered: usize,
+    /// HTTP requests so far.
+    pub requests: u64,
+    /// Requests about certificates that are not known here: `unauthorized`.
+    pub unknown: u64,
+    /// Requests about certificates without a staple: `tryLater`.
+    pub without_staple: u64,
+    /// Requests that were no OCSP requests.
+    pub refused: u64,
+}
+
+/// One address of our own responder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listening {
+    /// `127.0.0.1:8889`, `unix:/run/…`.
+    pub address: String,
+    /// Why nobody can connect there, where that is so.
+    pub error: Option<String>,
 }
 
 /// What a certificate's status is called where only the status counts.

@@ -1,6 +1,8 @@
 //! What stands behind the planner's numbers: certificates, URLs, paths and servers.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::hash::Hash;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use crate::ocsp::{CertIdHash, Staple};
 use crate::pki::{Certificate, Issued};
 use crate::plan::{CertId, Content, ResponderId, ServerId, TargetId};
 use crate::publish::Target;
+use crate::serve::responder::Table;
 
 /// Gives things small numbers, which are never used again for another thing.
 #[derive(Debug)]
@@ -85,11 +88,46 @@ pub(super) struct Deployed {
     pub(super) leaves: Vec<CertId>,
 }
 
+/// Where a staple is put for servers to find it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Spot {
+    /// It is written: links followed.
+    Written(Target),
+    /// It is answered by our own responder, about whatever certificate the lineage of this file holds.
+    Answered(Arc<Path>),
+}
+
+impl Spot {
+    /// What is written, if something is.
+    pub(super) fn written(&self) -> Option<&Target> {
+        match self {
+            Spot::Written(target) => Some(target),
+            Spot::Answered(_) => None,
+        }
+    }
+
+    /// Which it is, also over restarts.
+    pub(super) fn key(&self) -> Cow<'_, str> {
+        match self {
+            Spot::Written(target) => target.path().to_string_lossy(),
+            Spot::Answered(_) => self.to_string().into(),
+        }
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spot::Written(target) => target.fmt(f),
+            Spot::Answered(path) => write!(f, "responder: {}", path.display()),
+        }
+    }
+}
+
 /// A place that staples are published to.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// What is written: links followed.
-    pub(super) target: Target,
+    pub(super) spot: Spot,
     /// Where servers present it.
     pub(super) deployments: Vec<Deployed>,
     /// The certificates that claim it.
@@ -135,10 +173,12 @@ pub(super) struct World {
     pub(super) urls: Numbers<Arc<str>>,
     /// The CertID hash that a responder was seen to answer to.
     pub(super) hashes: HashMap<ResponderId, CertIdHash>,
-    pub(super) targets: Numbers<Target>,
+    pub(super) targets: Numbers<Spot>,
     pub(super) places: HashMap<TargetId, Place>,
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) server_keys: Numbers<String>,
+    /// What our own responder answers.
+    pub(super) answers: Arc<Table>,
 }
 
 impl World {
@@ -146,13 +186,16 @@ impl World {
         CertId(self.fingerprints.number(fingerprint))
     }
 
-    pub(super) fn target_id(&mut self, target: &Target) -> TargetId {
-        TargetId(self.targets.number(target))
+    pub(super) fn target_id(&mut self, spot: &Spot) -> TargetId {
+        TargetId(self.targets.number(spot))
     }
 
     /// The targets that are these files.
     pub(super) fn targets_at(&self, paths: &HashSet<&Path>) -> Vec<TargetId> {
-        let found = self.places.iter().filter(|(_, place)| paths.contains(place.target.path()));
+        let is_one = |place: &Place| {
+            place.spot.written().is_some_and(|target| paths.contains(target.path()))
+        };
+        let found = self.places.iter().filter(|(_, place)| is_one(place));
         found.map(|(id, _)| *id).collect()
     }
 
@@ -164,7 +207,7 @@ impl World {
         self.urls.thing(id.0)
     }
 
-    pub(super) fn target(&self, id: TargetId) -> &Target {
+    pub(super) fn target(&self, id: TargetId) -> &Spot {
         self.targets.thing(id.0)
     }
 

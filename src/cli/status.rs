@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 
 use super::client::{Client, Line};
 use crate::agent;
-use crate::agent::status::{CertificateStatus, Document, Served, Severity, State};
+use crate::agent::status::{CertificateStatus, Document, LoopbackStatus, Served, Severity, State};
 use crate::config::Settings;
 use crate::time::{UnixTime, format_duration};
 
@@ -77,8 +77,27 @@ fn print(document: &Document) {
     for responder in document.responders.iter().filter(|responder| responder.down) {
         anstream::println!("{}: down, {} failures in a row", responder.url, responder.failures);
     }
+    if let Some(loopback) = &document.loopback {
+        print_loopback(loopback);
+    }
     for problem in &document.problems {
         anstream::eprintln!("{problem}");
+    }
+}
+
+fn print_loopback(loopback: &LoopbackStatus) {
+    let (working, failed): (Vec<_>, Vec<_>) =
+        loopback.listen.iter().partition(|listening| listening.error.is_none());
+    let addresses: Vec<&str> = working.iter().map(|one| &*one.address).collect();
+    anstream::println!(
+        "responder {}: answers about {} of {} certificates, {} requests so far",
+        if addresses.is_empty() { "nowhere".to_owned() } else { addresses.join(", ") },
+        loopback.answered,
+        loopback.certificates,
+        loopback.requests,
+    );
+    for error in failed.iter().filter_map(|one| one.error.as_deref()) {
+        anstream::println!("{error}");
     }
 }
 

@@ -100,6 +100,14 @@ impl Deployment {
         self.stapling_file.as_ref().filter(|_| on).map(|file| &file.value)
     }
 
+    /// The responder that the server asks by itself for want of a staple file: the one it was told to
+    /// ask instead of the certificates' own. Whose it is, is not said here.
+    pub fn responder_url(&self) -> Option<&str> {
+        let on = self.stapling.as_ref().is_some_and(|stapling| stapling.value);
+        let asks = on && self.stapling_file.is_none();
+        self.stapling_responder.as_ref().filter(|_| asks).map(|url| &*url.value)
+    }
+
     /// The first of its names that says something about it.
     pub(super) fn telling_name(&self) -> Option<&str> {
         self.names.iter().find_map(|name| match name {

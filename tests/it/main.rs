@@ -9,6 +9,7 @@ mod files;
 mod probe;
 mod publish;
 mod reload;
+mod responder;
 mod responders;
 mod store;
 mod support;

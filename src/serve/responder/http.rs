@@ -1,0 +1,188 @@
+//! One HTTP request, answered from the table.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED,
+};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+
+use super::answer::Answer;
+use super::asked;
+use super::counts::Counts;
+use super::table::{Found, Table};
+use crate::ocsp::{self, MALFORMED_REQUEST, MAX_REQUEST_BYTES, TRY_LATER, UNAUTHORIZED};
+use crate::time::UnixTime;
+
+/// How long a client may take to send the body it announced.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
+
+const OCSP_REQUEST: &str = "application/ocsp-request";
+const OCSP_RESPONSE: HeaderValue = HeaderValue::from_static("application/ocsp-response");
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// UTC, whole seconds.
+pub(super) type Now = Arc<dyn Fn() -> UnixTime + Send + Sync>;
+
+/// What every connection answers from.
+pub(super) struct Desk {
+    pub(super) table: Arc<Table>,
+    pub(super) counts: Counts,
+    pub(super) now: Now,
+}
+
+type Reply = Response<Full<Bytes>>;
+
+impl Desk {
+    pub(super) async fn reply(&self, request: Request<Incoming>) -> Result<Reply, Infallible> {
+        let reply = match *request.method() {
+            Method::GET | Method::HEAD => self.get(&request),
+            Method::POST => self.post(request).await,
+            _ => {
+                let mut reply = refusal(StatusCode::METHOD_NOT_ALLOWED, "ask by GET or POST\n");
+                let methods = HeaderValue::from_static("GET, HEAD, POST");
+                reply.headers_mut().insert(ALLOW, methods);
+                reply
+            }
+        };
+        self.counts.replied(reply.status());
+        Ok(reply)
+    }
+
+    fn get(&self, request: &Request<Incoming>) -> Reply {
+        let now = (self.now)();
+        let readings = asked::readings(request.uri().path());
+        match self.first_known(readings.iter().map(Vec::as_slice), now) {
+            Some(Found::Answer(answer)) => {
+                let headers = request.headers();
+                let (tags, since) = (headers.get(IF_NONE_MATCH), headers.get(IF_MODIFIED_SINCE));
+                match answer.is_held_by(tags, since) {
+                    true => described(StatusCode::NOT_MODIFIED, &answer, Bytes::new(), now),
+                    false => described(StatusCode::OK, &answer, answer.body.clone(), now),
+                }
+            }
+            other => self.without(other),
+        }
+    }
+
+    async fn post(&self, request: Request<Incoming>) -> Reply {
+        if !is_ocsp(request.headers()) {
+            let text = "send a DER OCSPRequest as application/ocsp-request\n";
+            return closing(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        }
+        let too_long = || {
+            let text = format!("an OCSP request has at most {MAX_REQUEST_BYTES} bytes here\n");
+            closing(refusal(StatusCode::PAYLOAD_TOO_LARGE, text))
+        };
+        let announced = request.body().size_hint().lower();
+        if announced > MAX_REQUEST_BYTES as u64 {
+            return too_long();
+        }
+        let body = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect();
+        let body = match tokio::time::timeout(BODY_WITHIN, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return too_long(),
+            Ok(Err(_)) => return closing(malformed()),
+            Err(_) => {
+                let text = "the request did not arrive in time\n";
+                return closing(refusal(StatusCode::REQUEST_TIMEOUT, text));
+            }
+        };
+        let now = (self.now)();
+        match self.first_known([&*body].into_iter(), now) {
+            Some(Found::Answer(answer)) => {
+                described(StatusCode::OK, &answer, answer.body.clone(), now)
+            }
+            other => self.without(other),
+        }
+    }
+
+    /// What is known about the first certificate that is known at all; `None`: nothing was asked.
+    fn first_known<'a>(
+        &self,
+        readings: impl Iterator<Item = &'a [u8]>,
+        now: UnixTime,
+    ) -> Option<Found> {
+        let mut found = None;
+        for request in readings.filter_map(|der| ocsp::Request::decode(der).ok()) {
+            for question in request.questions() {
+                match self.table.find(question, now) {
+                    Found::Unknown => found = Some(Found::Unknown),
+                    known => return Some(known),
+                }
+            }
+        }
+        found
+    }
+
+    fn without(&self, found: Option<Found>) -> Reply {
+        let Some(found) = found else { return malformed() };
+        let body: &'static [u8] = match found {
+            Found::Unknown => {
+                self.counts.unknown();
+                &UNAUTHORIZED
+            }
+            _ => {
+                self.counts.without_staple();
+                &TRY_LATER
+            }
+        };
+        unsigned(StatusCode::OK, body)
+    }
+}
+
+fn described(status: StatusCode, answer: &Answer, body: Bytes, now: UnixTime) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    let mut headers = HeaderMap::with_capacity(7);
+    headers.insert(CONTENT_TYPE, OCSP_RESPONSE);
+    headers.insert(CACHE_CONTROL, answer.cache_control(now));
+    headers.insert(ETAG, answer.etag.clone());
+    headers.insert(LAST_MODIFIED, answer.last_modified.clone());
+    headers.insert(EXPIRES, answer.expires.clone());
+    *reply.headers_mut() = headers;
+    reply
+}
+
+/// One of the unsigned responses: true at this instant only, and to be kept by no cache.
+fn unsigned(status: StatusCode, body: &'static [u8]) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from_static(body)));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, OCSP_RESPONSE);
+    reply.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    reply
+}
+
+fn malformed() -> Reply {
+    unsigned(StatusCode::BAD_REQUEST, &MALFORMED_REQUEST)
+}
+
+/// A refusal for people: no OCSP client reads the body of one.
+fn refusal(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(text.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, PLAIN_TEXT);
+    reply.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    reply
+}
+
+/// The rest of the request is not waited for.
+fn closing(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+/// Whether it says to be an OCSP request, or does not say what it is.
+fn is_ocsp(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_none_or(|kind| {
+        let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(OCSP_REQUEST.as_bytes())
+    })
+}

@@ -1,0 +1,7 @@
+//! Our own OCSP responder, asked by real clients: what it answers, and what it puts up with.
+
+mod abuse;
+mod answers;
+mod client;
+mod servers;
+mod sockets;
