@@ -75,7 +75,7 @@ impl Server {
     /// The file name that what it loaded is remembered by: the same over restarts.
     pub(super) fn key(model: &discover::ServerModel) -> String {
         let config = model.config.as_deref().unwrap_or(Path::new(""));
-        if config == Path::new(discover::NGINX_CONFIG) {
+        if model.kind.usual_config() == Some(config) {
             return model.kind.to_string();
         }
         let digest = Digest::of(config.as_os_str().as_encoded_bytes()).to_string();

@@ -7,12 +7,15 @@
 //! so. A scan of what has not changed reads no file. [`Watcher`] tells when to scan again.
 //!
 //! ```text
-//! settings ─> nginx (configuration) ─┐
-//!          └> folders ───────────────┴> survey ─> files ─> lineages ─> issuers ─> Scan
+//! settings ─> nginx, apache (configuration) ─┐
+//!          └> folders ───────────────────────┴> survey ─> files ─> lineages ─> issuers ─> Scan
 //! ```
 
+mod apache;
+mod configuration;
 mod files;
 mod folders;
+mod include;
 mod issuers;
 mod layout;
 mod lineages;
@@ -24,6 +27,7 @@ mod problem;
 mod scan;
 mod scanner;
 mod settings;
+mod sources;
 mod survey;
 mod watch;
 mod work;
@@ -33,6 +37,7 @@ mod tests;
 #[cfg(test)]
 mod toy;
 
+pub use apache::{ApacheStapling, RenewWindow, StapleStore};
 pub use model::{
     Address, Context, Deployment, Listener, Origin, Presented, ServerModel, ServerName, Stated,
     Transport,
@@ -42,7 +47,7 @@ pub use problem::{Problem, What};
 pub use scan::{Found, Lineage, NeedsIssuer, Place, Scan, Standing, Watched};
 pub use scanner::Scanner;
 pub use settings::{
-    CERTIFICATE_FOLDERS, Kind, MappedPath, NGINX_CONFIG, PathMap, STAPLE_TEMPLATE, Server,
-    Settings, UnknownKind, Watch,
+    CERTIFICATE_FOLDERS, Kind, MappedPath, PathMap, STAPLE_TEMPLATE, Server, Settings, UnknownKind,
+    Watch,
 };
 pub use watch::{Changed, Pace, WatchError, Watcher};

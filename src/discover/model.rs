@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::apache::ApacheStapling;
 use super::problem::Problem;
 use super::settings::{Kind, MappedPath};
 
@@ -77,11 +78,11 @@ pub struct Deployment {
     /// Certificates are (also) chosen at the handshake or written into the configuration: by
     /// variable, by Lua, as `data:`. Which they are is not known here.
     pub dynamic: Option<Arc<Origin>>,
-    /// Whether it staples: `ssl_stapling`.
+    /// Whether it staples: `ssl_stapling`, `SSLUseStapling`.
     pub stapling: Option<Arc<Stated<bool>>>,
     /// The file it staples: `ssl_stapling_file`.
     pub stapling_file: Option<Arc<Stated<MappedPath>>>,
-    /// The responder it would ask itself: `ssl_stapling_responder`.
+    /// The responder it would ask itself: `ssl_stapling_responder`, `SSLStaplingForceURL`.
     pub stapling_responder: Option<Arc<Stated<String>>>,
     /// Whether it verifies what that responder says: `ssl_stapling_verify`.
     pub stapling_verify: Option<Arc<Stated<bool>>>,
@@ -91,6 +92,11 @@ pub struct Deployment {
     pub resolver: Option<Arc<Stated<String>>>,
     /// Whether it compresses certificates: `ssl_certificate_compression`.
     pub certificate_compression: Option<Arc<Stated<bool>>>,
+    /// Further files of CA certificates: Apache's `SSLCertificateChainFile`, `SSLCACertificateFile` and
+    /// what is in `SSLCACertificatePath`.
+    pub issuer_files: Option<Arc<[MappedPath]>>,
+    /// What an Apache says about stapling besides; `None` for other kinds.
+    pub apache: Option<Arc<ApacheStapling>>,
 }
 
 impl Deployment {

@@ -96,6 +96,9 @@ pub enum What {
         /// What is wrong with that.
         why: Box<What>,
     },
+    /// It includes files by a pattern that fits none.
+    #[error("includes {}, which no file fits", .0.display())]
+    IncludeNothing(PathBuf),
     /// A file that includes itself, directly or by way of others.
     #[error("includes {} again, which is being read already", .0.display())]
     IncludeCycle(PathBuf),
@@ -139,6 +142,14 @@ impl What {
         }
     }
 
+    /// An include of `path` that failed.
+    pub(super) fn included(path: &Path, why: What) -> Self {
+        match why {
+            What::IncludeCycle(_) | What::IncludeDepth(_) => why,
+            why => What::Include { path: path.to_owned(), why: Box::new(why) },
+        }
+    }
+
     fn hint(&self, path: &Path) -> Option<String> {
         let path = path.display();
         Some(match self {
@@ -153,9 +164,10 @@ impl What {
             What::Unwatched(_) => "changes are still found by the periodic rescan".to_owned(),
             What::Syntax(_) | What::Duplicate { .. } | What::IncludeCycle(_) => {
                 "the last configuration that could be read is used until this is mended; \
-                 \"nginx -t\" says more"
+                 the server's own test (\"nginx -t\", \"apachectl configtest\") says more"
                     .to_owned()
             }
+            What::IncludeNothing(_) => "IncludeOptional minds no missing files".to_owned(),
             What::NoCertificate => format!("openssl x509 -in {path} -noout -subject"),
             What::BadCertificate(_) => {
                 format!("openssl crl2pkcs7 -nocrl -certfile {path} | openssl pkcs7 -print_certs")

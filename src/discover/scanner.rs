@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::configuration::Configuration;
 use super::files::{Certificates, Content};
 use super::folders::Listings;
 use super::issuers::{Issuers, Proofs, Search};
@@ -12,13 +13,11 @@ use super::lineages::{self, Group, LeafFile};
 use super::links::Links;
 use super::model::{Deployment, ServerModel};
 use super::names::{LineageKey, Names};
-use super::nginx::Configuration;
 use super::problem::{Problem, What};
 use super::scan::{Found, Lineage, NeedsIssuer, Place, Scan, Standing};
-use super::settings::{
-    self, Kind, NGINX_CONFIG, PathMap, STAPLE_TEMPLATE, Server, Settings, Watch,
-};
+use super::settings::{self, Kind, PathMap, STAPLE_TEMPLATE, Server, Settings, Watch};
 use super::survey::{FolderSurvey, Spot, Survey};
+use super::{apache, nginx};
 use crate::digest::Fingerprint;
 use crate::pki::Certificate;
 
@@ -48,7 +47,7 @@ struct Known {
 #[derive(Clone, Debug)]
 struct Good {
     deployments: Arc<[Deployment]>,
-    pid_file: PathBuf,
+    pid_file: Option<PathBuf>,
 }
 
 impl Known {
@@ -157,11 +156,8 @@ impl Scanner {
         let mut models = Vec::new();
         for server in self.settings.servers() {
             models.push(match server.kind {
-                Kind::Nginx => {
-                    let config = server.config.clone().unwrap_or_else(|| NGINX_CONFIG.into());
-                    used.insert(config.clone());
-                    self.nginx(&server, config)
-                }
+                Kind::Nginx => self.read(&server, nginx::configuration, &mut used),
+                Kind::Apache => self.read(&server, apache::configuration, &mut used),
                 kind => ServerModel {
                     kind,
                     config: server.config,
@@ -176,22 +172,31 @@ impl Scanner {
         models
     }
 
-    fn nginx(&mut self, server: &Server, config: PathBuf) -> ServerModel {
+    /// Reads a server's configuration, unless nothing of it has changed.
+    fn read(
+        &mut self,
+        server: &Server,
+        configuration: fn(&Path, &PathMap) -> Configuration,
+        used: &mut HashSet<PathBuf>,
+    ) -> ServerModel {
+        let usual = || server.kind.usual_config().map(Path::to_owned).unwrap_or_default();
+        let config = server.config.clone().unwrap_or_else(usual);
+        used.insert(config.clone());
         let before = self.configurations.remove(&config);
         let before = before.filter(|known| known.map == server.path_map);
         let known = match before {
             Some(known) if known.now.is_current() => known,
             before => {
                 let map = server.path_map.clone();
-                let now = Configuration::read(&config, &map);
+                let now = configuration(&config, &map);
                 Known::new(map, now, before.and_then(|before| before.good))
             }
         };
         let good = known.good.clone().unwrap_or_else(|| Known::said(&known.now));
         let model = ServerModel {
-            kind: Kind::Nginx,
+            kind: server.kind,
             config: Some(config.clone()),
-            pid_file: Some(good.pid_file),
+            pid_file: good.pid_file,
             complete: known.now.faults.is_empty(),
             deployments: good.deployments,
             problems: known.now.faults.clone(),
@@ -424,10 +429,12 @@ fn name(
 
 /// The files that are trusted to hold issuers.
 fn bundles<'a>(settings: &'a Settings, servers: &'a [ServerModel]) -> BTreeSet<&'a Path> {
-    let stated = servers.iter().flat_map(|server| server.deployments.iter());
-    let stated = stated.filter_map(|deployment| deployment.trusted_certificate.as_ref());
-    let stated = stated.map(|stated| &*stated.value.ours);
-    stated.chain(settings.bundles.iter().map(PathBuf::as_path)).collect()
+    let deployments = || servers.iter().flat_map(|server| server.deployments.iter());
+    let trusted = deployments().filter_map(|deployment| deployment.trusted_certificate.as_ref());
+    let trusted = trusted.map(|stated| &*stated.value.ours);
+    let others = deployments().filter_map(|deployment| deployment.issuer_files.as_deref());
+    let others = others.flatten().map(|file| &*file.ours);
+    trusted.chain(others).chain(settings.bundles.iter().map(PathBuf::as_path)).collect()
 }
 
 /// The certificate files that servers present.

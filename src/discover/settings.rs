@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Where nginx keeps its configuration unless told otherwise (Debian, Red Hat, Alpine, nginx.org).
-pub const NGINX_CONFIG: &str = "/etc/nginx/nginx.conf";
+/// Where servers that are looked for keep their configuration: nginx (Debian, Red Hat, Alpine,
+/// nginx.org), Apache (Debian, Red Hat).
+const USUAL: [(Kind, &str); 3] = [
+    (Kind::Nginx, "/etc/nginx/nginx.conf"),
+    (Kind::Apache, "/etc/apache2/apache2.conf"),
+    (Kind::Apache, "/etc/httpd/conf/httpd.conf"),
+];
 
 /// Where a watch publishes its staples unless it says otherwise.
 pub const STAPLE_TEMPLATE: &str = "{state_dir}/staples/{name}.der";
@@ -54,17 +59,17 @@ impl Settings {
     /// The servers to read now.
     pub fn servers(&self) -> Vec<Server> {
         let usual = || {
-            let nginx = Server::new(Kind::Nginx, NGINX_CONFIG);
-            if Path::new(NGINX_CONFIG).exists() { vec![nginx] } else { Vec::new() }
+            let there = USUAL.iter().filter(|(_, path)| Path::new(path).exists());
+            there.map(|(kind, path)| Server::new(*kind, *path)).collect()
         };
         self.servers.clone().unwrap_or_else(usual)
     }
 
     /// Where servers and folders would turn up that are looked for and not there yet.
     pub(super) fn awaited(&self) -> impl Iterator<Item = &'static Path> {
-        let servers = self.servers.is_none().then_some(NGINX_CONFIG);
+        let servers = USUAL.iter().filter(|_| self.servers.is_none()).map(|(_, path)| *path);
         let folders = CERTIFICATE_FOLDERS.iter().filter(|_| self.watches.is_none());
-        servers.into_iter().chain(folders.copied()).map(Path::new)
+        servers.chain(folders.copied()).map(Path::new)
     }
 
     /// The folders to watch now.
@@ -97,8 +102,8 @@ impl Server {
 
 /// The kinds of server that can be configured.
 ///
-/// Only nginx's configuration is read for deployments; the others take their staples where a
-/// watch's template puts them.
+/// The configurations of nginx and Apache are read for deployments; the others take their staples where
+/// a watch's template puts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "each variant is a server's name")]
 pub enum Kind {
@@ -113,6 +118,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Where its configuration is when nothing else is said: where one is, else where it would be;
+    /// `None` for kinds that are not looked for.
+    pub fn usual_config(self) -> Option<&'static Path> {
+        let own =
+            || USUAL.iter().filter(|(kind, _)| *kind == self).map(|(_, path)| Path::new(*path));
+        own().find(|path| path.exists()).or_else(|| own().next())
+    }
+
     /// Every kind with the name that configurations use.
     pub const NAMED: [(&'static str, Kind); 7] = [
         ("nginx", Kind::Nginx),

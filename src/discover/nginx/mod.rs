@@ -1,10 +1,9 @@
 //! nginx: its configuration with includes, inheritance and shared listeners, as deployments.
 //!
-//! [`syntax`] reads words, [`read`] walks through the files by way of [`mod@include`], [`inherit`] knows
-//! the TLS directives and [`listen`] the addresses. A configuration that was read once is read again
+//! [`syntax`] reads words, [`read`] walks through the files, [`inherit`] knows the TLS directives and
+//! [`listen`] the addresses. A configuration that was read once is read again
 //! only when one of its files or folders has changed.
 
-mod include;
 mod inherit;
 mod listen;
 mod read;
@@ -14,12 +13,11 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::Stamp;
+use super::configuration::Configuration;
 use super::model::{Deployment, Listener};
-use super::problem::Problem;
 use super::settings::PathMap;
 use inherit::{Level, Paths};
-use read::{Block, Collected, Source};
+use read::{Block, Collected};
 
 /// Where nginx keeps its process number if the configuration does not say: packages, then a build of
 /// its own.
@@ -30,44 +28,17 @@ const PID_FILES: [&str; 3] =
 /// often the configuration's own folder.
 const PREFIXES: [&str; 3] = ["/usr/share/nginx", "/etc/nginx", "/usr/local/nginx"];
 
-/// A configuration as it was read.
-#[derive(Debug)]
-pub(super) struct Configuration {
-    pub(super) deployments: Arc<[Deployment]>,
-    /// As we see it.
-    pub(super) pid_file: PathBuf,
-    /// Why nginx would refuse it, or what of it could not be read; empty if it is complete.
-    pub(super) faults: Vec<Problem>,
-    sources: Vec<Source>,
-}
-
-impl Configuration {
-    /// Reads the configuration in `main`, a file as we see it.
-    pub(super) fn read(main: &Path, map: &PathMap) -> Self {
-        let theirs = map.theirs(main);
-        let base = theirs.parent().unwrap_or(Path::new("/")).to_owned();
-        let paths = Paths { base, map };
-        let collected = read::read(main, &paths);
-        Configuration {
-            pid_file: pid_file(&collected, &paths),
-            deployments: deployments(collected.blocks, &collected.http, &collected.stream).into(),
-            faults: collected.faults,
-            sources: collected.sources,
-        }
-    }
-
-    /// Nothing it was made from has changed.
-    pub(super) fn is_current(&self) -> bool {
-        self.sources.iter().all(|source| match (&source.stamp, Stamp::of(&source.path)) {
-            (Some(before), Ok(now)) => before.still(&now),
-            (None, Err(_)) => true,
-            _ => false,
-        })
-    }
-
-    /// The files and folders to watch for changes.
-    pub(super) fn watch(&self) -> impl Iterator<Item = &Arc<Path>> {
-        self.sources.iter().map(|source| &source.path)
+/// Reads the configuration in `main`, a file as we see it.
+pub(super) fn configuration(main: &Path, map: &PathMap) -> Configuration {
+    let theirs = map.theirs(main);
+    let base = theirs.parent().unwrap_or(Path::new("/")).to_owned();
+    let paths = Paths { base, map };
+    let collected = read::read(main, &paths);
+    Configuration {
+        pid_file: Some(pid_file(&collected, &paths)),
+        deployments: deployments(collected.blocks, &collected.http, &collected.stream).into(),
+        faults: collected.faults,
+        sources: collected.sources,
     }
 }
 
@@ -139,6 +110,8 @@ fn within(mut blocks: Vec<Block>, outer: &Level) -> impl Iterator<Item = Deploym
             trusted_certificate: level.trusted,
             resolver: level.resolver,
             certificate_compression: level.compression,
+            issuer_files: None,
+            apache: None,
         })
     })
 }

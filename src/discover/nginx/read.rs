@@ -3,23 +3,20 @@
 //! One file's text is in memory at a time for each level of inclusion, and no tree is kept.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::include;
 use super::inherit::{Level, Paths, bad_value};
 use super::listen::{self, Listen};
 use super::syntax::{self, Reader, Step, SyntaxError};
 use crate::discover::files::Stamp;
+use crate::discover::include;
 use crate::discover::model::{Context, Origin, ServerName, Stated};
 use crate::discover::problem::{Problem, What};
 use crate::discover::settings::MappedPath;
+use crate::discover::sources::{Source, read_text};
 
-/// A configuration file may have this many bytes.
-const MAX_BYTES: u64 = 256 << 20;
-/// And lie this deep in others.
+/// A configuration file may lie this deep in others.
 const MAX_DEPTH: usize = 32;
 
 /// What one `server` block says by itself.
@@ -44,14 +41,6 @@ pub(super) struct Collected {
     pub(super) sources: Vec<Source>,
     /// nginx would refuse the configuration, or some of it could not be read.
     pub(super) faults: Vec<Problem>,
-}
-
-/// Something the configuration was made from.
-#[derive(Clone, Debug)]
-pub(super) struct Source {
-    pub(super) path: Arc<Path>,
-    /// `None`: it was not there.
-    pub(super) stamp: Option<Stamp>,
 }
 
 /// Reads `main` (as we see it) and all it includes.
@@ -84,7 +73,7 @@ impl Walk<'_> {
             Ok(read) => read,
             Err(why) => {
                 self.found.faults.push(match named {
-                    Some(origin) => Problem::at(origin, Self::included(path, why)),
+                    Some(origin) => Problem::at(origin, What::included(path, why)),
                     None => Problem::new(path, why),
                 });
                 return;
@@ -107,17 +96,7 @@ impl Walk<'_> {
         if self.open.len() >= MAX_DEPTH {
             return Err(What::IncludeDepth(MAX_DEPTH));
         }
-        read_text(file).inspect_err(|_| {
-            let stamp = Stamp::of(file).ok();
-            self.found.sources.push(Source { path: file.clone(), stamp });
-        })
-    }
-
-    fn included(path: &Path, why: What) -> What {
-        match why {
-            What::IncludeCycle(_) | What::IncludeDepth(_) => why,
-            why => What::Include { path: path.to_owned(), why: Box::new(why) },
-        }
+        read_text(file).inspect_err(|_| self.found.sources.push(Source::look(file.clone())))
     }
 
     /// Reads directives up to the `}` of the block, or to the end of the file where the block is the
@@ -242,8 +221,7 @@ impl Walk<'_> {
         }
         let matches = include::matches(&path.ours);
         for folder in matches.folders {
-            let stamp = Stamp::of(&folder).ok();
-            self.found.sources.push(Source { path: folder.into(), stamp });
+            self.found.sources.push(Source::look(folder));
         }
         for (folder, error) in matches.failures {
             self.found.faults.push(Problem::new(folder.clone(), What::of(&error)));
@@ -267,21 +245,4 @@ fn is_block(name: &[u8], place: &Place) -> bool {
         Place::Http | Place::Stream => name == b"server",
         Place::Server(_) => name == b"location",
     }
-}
-
-/// Reads a configuration file. The server's administrator is trusted to name no device.
-fn read_text(path: &Path) -> Result<(Vec<u8>, Stamp), What> {
-    let of = |error: io::Error| What::of(&error);
-    let metadata = path.metadata().map_err(of)?;
-    if !metadata.is_file() {
-        return Err(What::NotAFile);
-    }
-    let stamp = Stamp::new(&metadata);
-    let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(16 << 20));
-    File::open(path).map_err(of)?.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(of)?;
-    let size = text.len() as u64;
-    if size > MAX_BYTES {
-        return Err(What::TooLarge { size, limit: MAX_BYTES });
-    }
-    Ok((text, stamp))
 }

@@ -71,7 +71,7 @@ fn listener(listener: &Listener) -> String {
 
 fn check(files: &str, expected: &str) {
     let root = tree(files);
-    let configuration = Configuration::read(&root.path().join("nginx.conf"), &PathMap::default());
+    let configuration = super::configuration(&root.path().join("nginx.conf"), &PathMap::default());
     let found = outline(&configuration).replace(&root.path().display().to_string(), "");
     let expected: Vec<_> = expected.lines().map(words).collect();
     let found: Vec<_> = found.lines().map(words).collect();
@@ -277,20 +277,20 @@ fn paths_are_mapped_for_a_container() {
         ("/certs".into(), at("srv/certs")),
         ("/run".into(), at("run")),
     ]);
-    let configuration = Configuration::read(&at("srv/nginx/nginx.conf"), &map);
+    let configuration = super::configuration(&at("srv/nginx/nginx.conf"), &map);
     let deployment = &configuration.deployments[0];
     let file = &deployment.stapling_file.as_ref().unwrap().value;
     assert_eq!(&*file.theirs, Path::new("/etc/nginx/a.der"));
     assert_eq!(&*file.ours, at("srv/nginx/a.der"));
     assert_eq!(&*deployment.certificates[0].file.ours, at("srv/certs/a.pem"));
-    assert_eq!(configuration.pid_file, at("run/own.pid"));
+    assert_eq!(configuration.pid_file, Some(at("run/own.pid")));
     assert_eq!(deployment.target(), None);
 }
 
 #[test]
 fn read_again_only_when_something_changed() {
     let root = tree("#file nginx.conf\nhttp { include c/*; }\n#file c/a\nserver { listen 443; }");
-    let read = || Configuration::read(&root.path().join("nginx.conf"), &PathMap::default());
+    let read = || configuration(&root.path().join("nginx.conf"), &PathMap::default());
     assert!(!read().is_current(), "a file this young may change within the same tick");
     std::thread::sleep(std::time::Duration::from_millis(2_100));
     let configuration = read();
@@ -305,6 +305,6 @@ proptest! {
         let root = tempfile::tempdir().unwrap();
         let main = root.path().join("nginx.conf");
         fs::write(&main, text).unwrap();
-        Configuration::read(&main, &PathMap::default());
+        configuration(&main, &PathMap::default());
     }
 }

@@ -1,4 +1,4 @@
-//! Which files an `include` stands for, as glob(3) would have it.
+//! Which files an `include` stands for: nginx's as glob(3) would have it, and Apache's all but so.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +17,7 @@ const LIKE_GLOB: MatchOptions = MatchOptions {
 /// What a pattern matches.
 #[derive(Debug, Default)]
 pub(super) struct Matches {
-    /// The files, in the order of their bytes, as nginx reads them.
+    /// The files, in the order of their bytes, as servers read them.
     pub(super) files: Vec<PathBuf>,
     /// The folders that were listed: a change in one of them may change the files.
     pub(super) folders: Vec<PathBuf>,
@@ -25,7 +25,7 @@ pub(super) struct Matches {
     pub(super) failures: Vec<(PathBuf, io::Error)>,
 }
 
-/// nginx takes an include for a pattern if it holds one of these.
+/// Servers take an include for a pattern if it holds one of these.
 pub(super) fn is_pattern(path: &[u8]) -> bool {
     path.iter().any(|byte| b"*?[".contains(byte))
 }
@@ -69,7 +69,7 @@ impl Matches {
                 self.folders.push(folder);
                 paths
             }
-            // glob(3) matches nothing in a folder that is not there, and nginx minds neither.
+            // glob(3) matches nothing in a folder that is not there, and servers mind neither.
             Err(error) if is_absence(&error) => {
                 self.folders.push(folder);
                 Vec::new()

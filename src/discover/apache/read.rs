@@ -1,0 +1,448 @@
+//! Goes through a configuration with its includes, conditions and macros, and collects what concerns TLS.
+//!
+//! As Apache does: `Include`, `Define`, `LoadModule`, conditions and macros take effect while they are read.
+//! One file's text is in memory at a time for each level of inclusion, and no tree is kept.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::conditions::{self, Modules, negated};
+use super::hosts::{self, Bind, HostAddress};
+use super::level::{Level, Paths, Words as Arguments, bad_value, only, text};
+use super::macros::{Bodies, Macro};
+use super::managed::Domain;
+use super::syntax::{Line, Lines, Step, SyntaxError, Words};
+use super::variables::{Variables, path};
+use crate::discover::files::Stamp;
+use crate::discover::model::{Origin, ServerName};
+use crate::discover::problem::{Problem, What};
+use crate::discover::settings::MappedPath;
+use crate::discover::sources::{Source, read_text};
+
+/// Files and macros may lie this deep in others.
+const MAX_DEPTH: usize = 32;
+
+/// What one server says by itself: the main one, or a `<VirtualHost>`.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) origin: Origin,
+    pub(super) addresses: Vec<HostAddress>,
+    pub(super) name: Option<ServerName>,
+    pub(super) aliases: Vec<ServerName>,
+    pub(super) level: Level,
+}
+
+impl Block {
+    fn new(origin: Origin, addresses: Vec<HostAddress>) -> Self {
+        Block { origin, addresses, name: None, aliases: Vec::new(), level: Level::default() }
+    }
+}
+
+/// What a whole configuration says.
+#[derive(Debug)]
+pub(super) struct Collected {
+    /// `ServerRoot`, as Apache sees it.
+    pub(super) root: PathBuf,
+    /// `PidFile`, as written.
+    pub(super) pid: Option<PathBuf>,
+    /// `DefaultRuntimeDir`, as Apache sees it.
+    pub(super) runtime: Option<PathBuf>,
+    pub(super) main: Block,
+    pub(super) hosts: Vec<Block>,
+    pub(super) binds: Vec<Bind>,
+    /// `SSLStaplingCache`
+    pub(super) cache: Option<Arc<str>>,
+    /// `MDomain` and `<MDomainSet>`
+    pub(super) domains: Vec<Domain>,
+    /// `MDStoreDir`
+    pub(super) store: Option<MappedPath>,
+    /// `MDPrivateKeys`, in lower case.
+    pub(super) keys: Vec<String>,
+    /// Every file and folder that was looked at, with what it was like.
+    pub(super) sources: Vec<Source>,
+    /// Apache would refuse the configuration, or some of it could not be read.
+    pub(super) faults: Vec<Problem>,
+}
+
+/// Reads `main` (as we see it) and all it includes, with `variables` from the environment.
+pub(super) fn read(main: &Path, paths: Paths<'_>, variables: Variables) -> Collected {
+    let origin = Origin { file: main.into(), line: 1 };
+    let found = Collected {
+        root: paths.root.clone(),
+        pid: None,
+        runtime: None,
+        main: Block::new(origin, Vec::new()),
+        hosts: Vec::new(),
+        binds: Vec::new(),
+        cache: None,
+        domains: Vec::new(),
+        store: None,
+        keys: Vec::new(),
+        sources: Vec::new(),
+        faults: Vec::new(),
+    };
+    let mut walk = Walk {
+        paths,
+        open: Vec::new(),
+        using: 0,
+        variables,
+        modules: Modules::new(),
+        macros: HashMap::new(),
+        found,
+    };
+    walk.file(main, None, &mut Place::Main);
+    walk.found.root = walk.paths.root;
+    walk.found
+}
+
+pub(super) struct Walk<'a> {
+    pub(super) paths: Paths<'a>,
+    /// The files that include each other, outermost first.
+    open: Vec<Arc<Path>>,
+    /// How many macros are in use inside each other.
+    using: usize,
+    variables: Variables,
+    modules: Modules,
+    macros: HashMap<String, Arc<Macro>>,
+    pub(super) found: Collected,
+}
+
+/// Where a directive stands.
+pub(super) enum Place {
+    Main,
+    Host(Box<Block>),
+    /// In a managed domain's section, by its place in the list.
+    Domain(usize),
+    /// In a section that says nothing about certificates: `<Directory>` and the like.
+    Elsewhere,
+}
+
+/// A fault in the grammar, and the line it was found in.
+type Broken = (u32, SyntaxError);
+
+impl Walk<'_> {
+    /// Reads one file into `place`; `named` is the include that asks for it.
+    pub(super) fn file(&mut self, path: &Path, named: Option<&Origin>, place: &mut Place) {
+        let file: Arc<Path> = path.into();
+        let (text, stamp) = match self.text(&file) {
+            Ok(read) => read,
+            Err(why) => {
+                self.found.faults.push(match named {
+                    Some(origin) => Problem::at(origin, What::included(path, why)),
+                    None => Problem::new(path, why),
+                });
+                return;
+            }
+        };
+        self.found.sources.push(Source { path: file.clone(), stamp: Some(stamp) });
+        self.open.push(file.clone());
+        if let Err((line, error)) = self.lines(&mut Lines::new(&text), &file, place, None) {
+            let origin = Origin { file, line };
+            self.found.faults.push(Problem::at(&origin, What::Syntax(error.to_string())));
+        }
+        self.open.pop();
+    }
+
+    fn text(&mut self, file: &Arc<Path>) -> Result<(Vec<u8>, Stamp), What> {
+        if self.open.contains(file) {
+            return Err(What::IncludeCycle(file.to_path_buf()));
+        }
+        if self.open.len() >= MAX_DEPTH {
+            return Err(What::IncludeDepth(MAX_DEPTH));
+        }
+        read_text(file).inspect_err(|_| self.found.sources.push(Source::look(file.clone())))
+    }
+
+    /// Reads lines up to the end of the section `within` (its line and name), or to the end of the file.
+    fn lines(
+        &mut self,
+        lines: &mut dyn Iterator<Item = Line<'_>>,
+        file: &Arc<Path>,
+        place: &mut Place,
+        within: Option<(u32, &str)>,
+    ) -> Result<(), Broken> {
+        let mut last = 0;
+        while let Some(line) = lines.next() {
+            let number = line.number;
+            last = number;
+            match Step::of(&line.text).map_err(|error| (number, error))? {
+                Step::Directive(name, arguments) => {
+                    let origin = Origin { file: file.clone(), line: number };
+                    self.directive(&name, arguments, origin, place);
+                }
+                Step::Open(name, arguments) => {
+                    let origin = Origin { file: file.clone(), line: number };
+                    self.section(&name, arguments, origin, lines, place)?;
+                }
+                Step::Close(found) => {
+                    return match within {
+                        Some((_, name)) if name == found => Ok(()),
+                        Some((_, name)) => {
+                            let expected = name.to_owned();
+                            Err((number, SyntaxError::OtherClosed { expected, found }))
+                        }
+                        None => Err((number, SyntaxError::ClosesNothing(found))),
+                    };
+                }
+            }
+        }
+        match within {
+            Some((line, name)) => {
+                let name = name.to_owned();
+                Err((last.max(line), SyntaxError::NotClosed { name, line }))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads or passes over a section that begins at `origin`.
+    fn section(
+        &mut self,
+        name: &str,
+        arguments: &[u8],
+        origin: Origin,
+        lines: &mut dyn Iterator<Item = Line<'_>>,
+        place: &mut Place,
+    ) -> Result<(), Broken> {
+        let file = origin.file.clone();
+        let begun = (origin.line, name);
+        if name == "macro" {
+            let defined = Macro::read(arguments, &origin, lines)?;
+            self.macros.insert(defined.name.clone(), Arc::new(defined));
+            return Ok(());
+        }
+        let words = self.words(arguments);
+        let holds = match name {
+            "ifmodule" | "ifdefine" | "iffile" | "ifversion" => {
+                let holds = self.holds(name, &words);
+                let refused = || bad_value(&format!("<{name}>"), &words, &origin);
+                self.found.faults.extend(holds.is_none().then(|| *refused()));
+                holds.unwrap_or(false)
+            }
+            // Only later versions know these.
+            "ifdirective" | "ifsection" => false,
+            _ => {
+                let mut inside = self.inside(name, &words, origin, place);
+                self.lines(lines, &file, &mut inside, Some(begun))?;
+                if let Place::Host(block) = inside {
+                    self.found.hosts.push(*block);
+                }
+                return Ok(());
+            }
+        };
+        match holds {
+            true => self.lines(lines, &file, place, Some(begun)),
+            false => skip(lines, begun),
+        }
+    }
+
+    /// What is said in a section that is no condition.
+    fn inside(
+        &mut self,
+        name: &str,
+        words: &Arguments<'_>,
+        origin: Origin,
+        place: &Place,
+    ) -> Place {
+        match (name, place) {
+            ("virtualhost", Place::Main) => {
+                let mut addresses = Vec::new();
+                for word in words {
+                    match std::str::from_utf8(word).ok().and_then(hosts::host_address) {
+                        Some(address) => addresses.push(address),
+                        None => {
+                            let problem = bad_value("<VirtualHost>", words, &origin);
+                            self.found.faults.push(*problem);
+                        }
+                    }
+                }
+                Place::Host(Box::new(Block::new(origin, addresses)))
+            }
+            ("mdomainset" | "mdomain", Place::Main) => {
+                self.found.domains.push(Domain::new(words));
+                Place::Domain(self.found.domains.len() - 1)
+            }
+            _ => Place::Elsewhere,
+        }
+    }
+
+    /// Whether a condition holds; `None` where Apache would refuse it.
+    fn holds(&mut self, name: &str, words: &Arguments<'_>) -> Option<bool> {
+        if name == "ifversion" {
+            let words: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
+            return conditions::version(&words);
+        }
+        let (not, word) = negated(only(words)?);
+        let is = match name {
+            "ifmodule" => self.modules.has(word),
+            "ifdefine" => self.variables.is_defined(word),
+            _ => {
+                let file = self.paths.resolve(word).ours;
+                let source = Source::look(file);
+                let is = source.stamp.is_some();
+                self.found.sources.push(source);
+                is
+            }
+        };
+        Some(is != not)
+    }
+
+    /// The arguments of a directive, with variables filled in.
+    fn words<'w>(&self, arguments: &'w [u8]) -> Vec<Cow<'w, [u8]>> {
+        Words::new(arguments).map(|word| self.variables.expand(word)).collect()
+    }
+
+    fn directive(&mut self, name: &str, arguments: &[u8], origin: Origin, place: &mut Place) {
+        // Most directives are none of ours, and there may be a hundred thousand of them.
+        if !is_ours(name) {
+            return;
+        }
+        let words = self.words(arguments);
+        let words = &words[..];
+        let refused = || Err(bad_value(name, words, &origin));
+        let outcome = match (name, words) {
+            ("include" | "includeoptional", [pattern]) if !pattern.is_empty() => {
+                let optional = name == "includeoptional";
+                return self.include(pattern, optional, &origin, place);
+            }
+            ("define", [name]) => return self.variables.define(name, None),
+            ("define", [name, value]) => return self.variables.define(name, Some(value)),
+            ("undefine", [name]) => return self.variables.undefine(name),
+            ("loadmodule", [module, file]) => return self.modules.load(module, path(file)),
+            ("use", [called, values @ ..]) => {
+                return self.use_macro(called, values, &origin, place);
+            }
+            ("serverroot", [root]) => {
+                self.paths.root = path(root).to_owned();
+                return;
+            }
+            ("include" | "includeoptional" | "define" | "undefine" | "loadmodule", _)
+            | ("use" | "serverroot", _) => refused(),
+            _ => match place {
+                Place::Main => self.said_by_main(name, words, &origin),
+                Place::Host(block) => said_by_host(block, name, words, &origin, &self.paths),
+                Place::Domain(at) => {
+                    self.found.domains[*at].take(name, words, &origin, &self.paths)
+                }
+                Place::Elsewhere => Ok(()),
+            },
+        };
+        self.found.faults.extend(outcome.err().map(|problem| *problem));
+    }
+
+    fn said_by_main(
+        &mut self,
+        name: &str,
+        words: &Arguments<'_>,
+        origin: &Origin,
+    ) -> Result<(), Box<Problem>> {
+        let wrong = || bad_value(name, words, origin);
+        let one = || only(words).ok_or_else(wrong);
+        match name {
+            "listen" => {
+                let texts: Vec<_> = words.iter().map(|word| text(word)).collect();
+                let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+                self.found.binds.push(hosts::listen(&texts).ok_or_else(wrong)?);
+            }
+            "pidfile" => self.found.pid = Some(path(one()?).to_owned()),
+            "defaultruntimedir" => self.found.runtime = Some(self.paths.root.join(path(one()?))),
+            "sslstaplingcache" => {
+                let cache = text(one()?);
+                let off = cache.eq_ignore_ascii_case("none");
+                self.found.cache = (!off).then(|| cache.into());
+            }
+            "mdstoredir" => self.found.store = Some(self.paths.resolve(one()?)),
+            "mdprivatekeys" => {
+                self.found.keys = words.iter().map(|word| text(word).to_lowercase()).collect();
+            }
+            "mdomain" => self.found.domains.push(Domain::new(words)),
+            _ => return said_by_host(&mut self.found.main, name, words, origin, &self.paths),
+        }
+        Ok(())
+    }
+
+    fn use_macro(
+        &mut self,
+        name: &[u8],
+        values: &Arguments<'_>,
+        origin: &Origin,
+        place: &mut Place,
+    ) {
+        let known = self.macros.get(&text(name).to_lowercase()).cloned();
+        let known = known.filter(|known| known.parameters.len() == values.len());
+        let Some(known) = known.filter(|_| self.using < MAX_DEPTH) else {
+            let mut words = vec![Cow::Borrowed(name)];
+            words.extend(values.iter().cloned());
+            return self.found.faults.push(*bad_value("use", &words, origin));
+        };
+        self.using += 1;
+        let mut lines = Bodies::new(&known, values);
+        if let Err((line, error)) = self.lines(&mut lines, &known.file, place, None) {
+            let origin = Origin { file: known.file.clone(), line };
+            self.found.faults.push(Problem::at(&origin, What::Syntax(error.to_string())));
+        }
+        self.using -= 1;
+    }
+}
+
+/// Takes in what may stand in the main server and in virtual hosts alike.
+fn said_by_host(
+    block: &mut Block,
+    name: &str,
+    words: &Arguments<'_>,
+    origin: &Origin,
+    paths: &Paths<'_>,
+) -> Result<(), Box<Problem>> {
+    match name {
+        "servername" => {
+            let name = only(words).ok_or_else(|| bad_value(name, words, origin))?;
+            block.name = Some(hosts::server_name(&text(name)));
+        }
+        "serveralias" => {
+            block.aliases.extend(words.iter().map(|word| hosts::server_alias(&text(word))));
+        }
+        _ => block.level.take(name, words, origin, paths)?,
+    }
+    Ok(())
+}
+
+/// The directives that are looked into.
+fn is_ours(name: &str) -> bool {
+    let begins = ["ssl", "md", "include", "server"].iter().any(|begin| name.starts_with(begin));
+    begins
+        || matches!(
+            name,
+            "define"
+                | "undefine"
+                | "loadmodule"
+                | "use"
+                | "listen"
+                | "pidfile"
+                | "defaultruntimedir"
+                | "remoteipproxyprotocol"
+        )
+}
+
+/// Passes over a section whose condition does not hold; sections inside must close in order.
+fn skip(lines: &mut dyn Iterator<Item = Line<'_>>, begun: (u32, &str)) -> Result<(), Broken> {
+    let mut open = vec![(begun.0, begun.1.to_owned())];
+    while let Some((begun, name)) = open.pop() {
+        let Some(line) = lines.next() else {
+            return Err((begun, SyntaxError::NotClosed { name, line: begun }));
+        };
+        match Step::of(&line.text) {
+            Ok(Step::Close(found)) if found == name => continue,
+            Ok(Step::Close(found)) => {
+                return Err((line.number, SyntaxError::OtherClosed { expected: name, found }));
+            }
+            Ok(Step::Open(inner, _)) => {
+                open.push((begun, name));
+                open.push((line.number, inner));
+            }
+            Ok(Step::Directive(..)) | Err(_) => open.push((begun, name)),
+        }
+    }
+    Ok(())
+}
