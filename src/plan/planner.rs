@@ -59,7 +59,9 @@ impl Planner {
     /// always a `WakeAt`, and the only one.
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
         self.desk.now = now;
-        self.trust.observe(now, &self.desk.policy);
+        if self.trust.observe(now, &self.desk.policy) {
+            self.desk.targets.extend(self.targets.ids());
+        }
         self.doubt();
         self.take_in(event);
         self.doubt();

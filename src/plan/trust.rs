@@ -25,13 +25,15 @@ impl Trust {
         Trust { last: now, newest, stepped_until: Duration::ZERO, synchronised: true }
     }
 
-    /// Compares both clocks with how they stood at the last event.
-    pub(super) fn observe(&mut self, now: Now, policy: &Policy) {
+    /// Compares both clocks with how they stood at the last event; `true`: the wall clock was put
+    /// back, and what had run out by it may not have.
+    pub(super) fn observe(&mut self, now: Now, policy: &Policy) -> bool {
         let expected = self.last.wall + now.uptime.saturating_sub(self.last.uptime);
         if now.wall > expected + policy.max_skew {
             self.stepped_until = now.uptime + AFTER_A_STEP;
         }
         self.last = now;
+        now.wall + policy.max_skew < expected
     }
 
     /// A staple was found or accepted; `fresh`: it came from a responder just now.
