@@ -19,7 +19,7 @@ use crate::fetch::Validators;
 use crate::ocsp::Staple;
 use crate::pki::{Certificate, Issued};
 use crate::plan::{
-    self, Attempts, Bare, CertId, Delivery, Event, Loaded, ResponderId, ServerId, TargetId,
+    self, Attempts, Bare, CertId, Delivery, Event, Loaded, ResponderId, ServerId, TakesUp, TargetId,
 };
 use crate::publish::Target;
 
@@ -443,7 +443,9 @@ fn seen(scan: &Scan) -> (HashMap<Fingerprint, Seen>, Vec<Fingerprint>) {
 /// How a target's servers take it up.
 fn delivery(nginx: bool) -> Delivery {
     let bare = if nginx { Bare::Placeholder } else { Bare::Nothing };
-    Delivery { on_reload: nginx, stops_early: std::time::Duration::ZERO, bare, takes_revoked: true }
+    let zero = std::time::Duration::ZERO;
+    let takes_up = if nginx { TakesUp::OnReload } else { TakesUp::ByItself { within: zero } };
+    Delivery { takes_up, per_worker: false, stops_early: zero, bare, takes_revoked: true }
 }
 
 pub(super) fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {

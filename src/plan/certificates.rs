@@ -17,7 +17,7 @@ use super::facts::{Attempts, CertId, Certificate, Facts, ResponderId};
 use super::responders::{Health, Parked, Responders, Urgency};
 use super::table::Table;
 use super::trust::Trust;
-use super::window::Window;
+use super::window::{Lead, Window};
 use crate::ocsp::Status;
 use crate::time::{MINUTE, Now, UnixTime};
 
@@ -47,8 +47,9 @@ pub(super) struct Entry {
     not_after: UnixTime,
     /// The first half of what jitter is derived from, as a number.
     identity: u64,
-    /// The largest early stop among the targets it is published to, in seconds.
+    /// The most that the targets it is published to ask for, in seconds: see [`Lead`].
     stops_early: u32,
+    takes_up: u32,
     /// Attempts since the last answer that moved something forward, the running one included.
     tries: u32,
     /// Those of them that were answered with nothing new.
@@ -112,8 +113,10 @@ impl Entry {
     }
 
     fn window_of(&self, facts: &Facts, desk: &Desk) -> Window {
-        let stops_early = Duration::from_secs(u64::from(self.stops_early));
-        Window::of(facts.this_update, facts.expires, stops_early, &desk.policy)
+        let seconds = |number: u32| Duration::from_secs(u64::from(number));
+        let lead =
+            Lead { stops_early: seconds(self.stops_early), takes_up: seconds(self.takes_up) };
+        Window::of(facts.this_update, facts.expires, lead, &desk.policy)
     }
 
     /// When it is asked about next of its own accord.
@@ -245,6 +248,7 @@ impl Certificates {
             not_after: found.not_after,
             identity,
             stops_early: 0,
+            takes_up: 0,
             tries: found.attempts.failures,
             unchanged: 0,
             round: 0,
@@ -305,18 +309,19 @@ impl Certificates {
         }
     }
 
-    /// How early the targets of a certificate stop stapling has changed, to the largest of them.
-    pub(super) fn stops_early(
+    /// How much of a staple's life the servers of a certificate need has changed.
+    pub(super) fn lead(
         &mut self,
         id: CertId,
-        length: Duration,
+        lead: Lead,
         responders: &mut Responders,
         desk: &mut Desk,
     ) {
-        let seconds = u32::try_from(length.as_secs()).unwrap_or(u32::MAX);
+        let seconds = |length: Duration| u32::try_from(length.as_secs()).unwrap_or(u32::MAX);
+        let lead = (seconds(lead.stops_early), seconds(lead.takes_up));
         let Some(entry) = self.table.get_mut(id) else { return };
-        if entry.stops_early != seconds {
-            entry.stops_early = seconds;
+        if (entry.stops_early, entry.takes_up) != lead {
+            (entry.stops_early, entry.takes_up) = lead;
             Self::leave(id, entry, responders, desk);
             self.plan(id, responders, desk);
         }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::window::Lead;
 use crate::digest::Digest;
 use crate::ocsp::Status;
 use crate::time::{DAY, HOUR, MINUTE, UnixTime};
@@ -102,14 +103,47 @@ pub struct Target {
 /// How a kind of server takes up what is published: a row of the table in the design, §7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Published content waits for a reload before clients see it.
-    pub on_reload: bool,
+    /// What has to happen before clients see what is published.
+    pub takes_up: TakesUp,
+    /// Each worker keeps a copy of its own and asks for it when a client comes: after a reload each
+    /// deployment is asked by handshakes, whether anything has changed or not.
+    pub per_worker: bool,
     /// How long before effective expiry the server stops stapling by itself.
     pub stops_early: Duration,
     /// What is put there while no staple is to be had.
     pub bare: Bare,
     /// A revoked staple may be put there; otherwise the old one stays until it expires.
     pub takes_revoked: bool,
+}
+
+/// How a server comes to hand out what is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakesUp {
+    /// By its next reload and not before.
+    OnReload,
+    /// By itself.
+    ByItself {
+        /// At most this long after publication; zero: at once.
+        within: Duration,
+    },
+}
+
+impl TakesUp {
+    /// How long after publication it is sure to hand it out; `None`: not without a reload.
+    pub fn within(self) -> Option<Duration> {
+        match self {
+            TakesUp::OnReload => None,
+            TakesUp::ByItself { within } => Some(within),
+        }
+    }
+}
+
+impl Delivery {
+    /// How much of a staple's life its server needs for itself.
+    pub(super) fn lead(&self) -> Lead {
+        let takes_up = self.takes_up.within().unwrap_or_default();
+        Lead { stops_early: self.stops_early, takes_up }
+    }
 }
 
 /// What a target holds while there is no staple for it.

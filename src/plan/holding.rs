@@ -1,7 +1,7 @@
 //! What lies in a target or in a server's memory, with the facts planning needs of it.
 
 use super::facts::{CertId, Content, Facts, Loaded, Policy};
-use super::window::Window;
+use super::window::{Lead, Window};
 use crate::digest::Digest;
 use crate::ocsp::Status;
 use crate::time::UnixTime;
@@ -91,6 +91,12 @@ impl Taken {
         self.leaf.or_else(|| self.holding.cert())
     }
 
+    /// Until then clients are surely handed a staple that is in date, as far as can be told.
+    pub(super) fn safe_until(&self) -> UnixTime {
+        let expires = self.holding.facts().map_or(UnixTime::MAX, |facts| facts.expires);
+        expires.min(self.older)
+    }
+
     /// The window of the staple it holds.
     pub(super) fn window(
         &self,
@@ -98,7 +104,8 @@ impl Taken {
         policy: &Policy,
     ) -> Option<Window> {
         let facts = self.holding.facts()?;
-        Some(Window::of(facts.this_update, facts.expires, stops_early, policy))
+        let lead = Lead::stops_early(stops_early);
+        Some(Window::of(facts.this_update, facts.expires, lead, policy))
     }
 
     /// As it is kept on disk; `facts` are the digest's and status's home in [`Holding`].

@@ -32,6 +32,7 @@ mod standing;
 mod table;
 mod targets;
 mod trust;
+mod uptake;
 mod view;
 mod window;
 
@@ -39,7 +40,7 @@ pub use action::{About, Action, Ask, Memory, Notice, Why};
 pub use event::{Answer, Event, FetchFault, PublishFault, ReloadFault, Served, Sighting, Want};
 pub use facts::{
     Attempts, Bare, CertId, Certificate, Content, Delivery, Facts, Loaded, OnExpired, OnRevoked,
-    Policy, ResponderId, Server, ServerId, Target, TargetId,
+    Policy, ResponderId, Server, ServerId, TakesUp, Target, TargetId,
 };
 pub use planner::Planner;
 pub use servers::LastReload;
@@ -47,4 +48,4 @@ pub use view::{
     Busy, CertificateState, CertificateView, LoadedView, ResponderView, ServerView, Severity,
     TargetView,
 };
-pub use window::Window;
+pub use window::{Lead, Window};

@@ -43,12 +43,38 @@ pub(super) struct Pending {
     pub must_staple: bool,
     /// A reload would take up a Must-Staple certificate that has no staple.
     pub blocks: bool,
+    /// Without any reload the server has taken it up by this uptime.
+    pub takes_up: Option<Duration>,
+}
+
+/// What is known of a server, apart from what it holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// A handshake is about to tell what it holds.
+    pub asking: bool,
+    /// Handshakes can tell.
+    pub probed: bool,
+    /// It was seen not to take up by itself what it should have.
+    pub fails: bool,
+    /// The last uptime at which it was seen to hold something else.
+    pub differed: Duration,
 }
 
 impl Offer<'_> {
     /// A staple of a certificate that claims the target lies there.
     pub(super) fn has_staple(&self) -> bool {
         self.published.cert().is_some_and(|cert| self.claimants.contains(&cert))
+    }
+
+    /// What lies there, as a server takes it up.
+    pub(super) fn taken(&self, proved: bool) -> Taken {
+        Taken {
+            holding: *self.published,
+            leaf: self.chosen,
+            must_staple: self.must_staple,
+            proved,
+            older: UnixTime::MAX,
+        }
     }
 
     /// No reload may take up what lies there: a Must-Staple certificate has no staple yet, or what
@@ -61,33 +87,29 @@ impl Offer<'_> {
 }
 
 /// Compares what is published with what the server holds: `None` where nothing is known.
-///
-/// `asking`: a handshake is about to tell what it holds; `probed`: it could.
 pub(super) fn compare(
     offer: &Offer<'_>,
     holds: Option<&Taken>,
-    asking: bool,
-    probed: bool,
+    known: Known,
     desk: &Desk,
 ) -> Pending {
-    if !offer.delivery.on_reload {
-        return Pending::default();
-    }
     let staple = offer.has_staple();
     let waits_for_staple = offer.waits_for_staple();
+    let by_itself = offer.takes_up_at(known);
     let Some(holds) = holds else {
         return Pending {
             differs: staple || offer.must_staple,
-            urgent: (staple && !asking).then_some(Why::First),
-            blocks: waits_for_staple && (probed || offer.swapping),
+            urgent: (staple && !known.asking && by_itself.is_none()).then_some(Why::First),
+            blocks: waits_for_staple && (known.probed || offer.swapping),
+            takes_up: by_itself.filter(|_| staple),
             ..Pending::default()
         };
     };
     let presents = holds.presents();
     let other_leaf = presents.is_some_and(|leaf| !offer.claimants.contains(&leaf));
     let other_leaf = other_leaf && !offer.claimants.is_empty();
-    let known = holds.proved || holds.leaf.is_some();
-    let blocks = waits_for_staple && presents != offer.chosen && known || offer.swapping;
+    let seen = holds.proved || holds.leaf.is_some();
+    let blocks = waits_for_staple && presents != offer.chosen && seen || offer.swapping;
     let must_staple = holds.must_staple;
     let mut pending = Pending { blocks, must_staple, ..Pending::default() };
     if holds.holding.content() == offer.published.content() && !other_leaf {
@@ -109,7 +131,7 @@ pub(super) fn compare(
         let futile = waits_for_staple && (wrong || holds.holding == Holding::Foreign);
         pending.urgent = (bad && !futile).then_some(Why::Withdrawn);
         pending.differs = bad && !futile;
-        return pending;
+        return offer.by_itself(pending, by_itself, known, holds, desk);
     }
     match window {
         _ if offer.published.revoked() != holds.holding.revoked() => {
@@ -124,7 +146,7 @@ pub(super) fn compare(
         }
         None => pending.urgent = Some(Why::Closing),
     }
-    pending
+    offer.by_itself(pending, by_itself, known, holds, desk)
 }
 
 #[cfg(test)]
@@ -132,8 +154,8 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
     use crate::ocsp::Status;
-    use crate::plan::{Bare, Facts, Policy};
-    use crate::time::{DAY, Now};
+    use crate::plan::{Bare, Facts, Policy, TakesUp};
+    use crate::time::{DAY, HOUR, Now};
 
     const OLD: CertId = CertId(1);
     const LEAF: CertId = CertId(2);
@@ -166,9 +188,27 @@ mod tests {
         }
     }
 
+    const NGINX: Delivery = Delivery {
+        takes_up: TakesUp::OnReload,
+        per_worker: false,
+        stops_early: Duration::ZERO,
+        bare: Bare::Placeholder,
+        takes_revoked: true,
+    };
+
     /// What is published; what the server holds and with which leaf; with and without Must-Staple:
     /// what follows.
     fn check(published: &str, holds: &str, leaf: Option<CertId>, expected: [&str; 2]) {
+        check_for(TakesUp::OnReload, published, holds, leaf, expected);
+    }
+
+    fn check_for(
+        takes_up: TakesUp,
+        published: &str,
+        holds: &str,
+        leaf: Option<CertId>,
+        expected: [&str; 2],
+    ) {
         for (must_staple, expected) in [false, true].into_iter().zip(expected) {
             let published = holding(published);
             let offer = Offer {
@@ -178,13 +218,8 @@ mod tests {
                 must_staple,
                 hopeless: false,
                 swapping: false,
-                delivery: Delivery {
-                    on_reload: true,
-                    stops_early: Duration::ZERO,
-                    bare: Bare::Placeholder,
-                    takes_revoked: true,
-                },
-                since: Duration::ZERO,
+                delivery: Delivery { takes_up, ..NGINX },
+                since: DAY,
             };
             let taken = (holds != "unknown").then(|| Taken {
                 holding: holding(holds),
@@ -193,13 +228,15 @@ mod tests {
                 proved: true,
                 older: UnixTime::MAX,
             });
-            let pending = compare(&offer, taken.as_ref(), false, true, &desk());
+            let known = Known { probed: true, ..Known::default() };
+            let pending = compare(&offer, taken.as_ref(), known, &desk());
             let found = match pending {
                 Pending { blocks: true, .. } => "blocks".to_owned(),
                 Pending { urgent: Some(why), .. } => format!("urgent: {why}"),
                 Pending { renewed: true, closes: Some(_), .. } => "renewed or by close".to_owned(),
                 Pending { renewed: true, .. } => "renewed".to_owned(),
                 Pending { closes: Some(_), .. } => "by close".to_owned(),
+                Pending { takes_up: Some(_), .. } => "by itself".to_owned(),
                 Pending { differs: true, .. } => "differs".to_owned(),
                 _ => "-".to_owned(),
             };
@@ -253,6 +290,57 @@ mod tests {
         check("3", "placeholder", Some(OLD), ["renewed", "renewed"]);
         check("placeholder", "old 0", Some(OLD), ["renewed or by close", "blocks"]);
         check("placeholder", "unknown", None, ["-", "blocks"]);
+    }
+
+    #[test]
+    fn a_server_that_takes_up_by_itself_reloads_only_for_what_cannot_wait() {
+        let hour = TakesUp::ByItself { within: HOUR };
+        let slow = |published, holds, expected| {
+            check_for(hour, published, holds, Some(LEAF), [expected; 2]);
+        };
+        slow("3", "0", "by itself");
+        slow("3", "placeholder", "urgent: first");
+        slow("revoked", "0", "urgent: revoked");
+        slow("placeholder", "0", "urgent: withdrawn");
+        slow("0", "0", "-");
+        check_for(hour, "3", "unknown", None, ["by itself"; 2]);
+        check_for(hour, "3", "old 0", Some(OLD), ["renewed or by close"; 2]);
+        check_for(hour, "placeholder", "unknown", None, ["-", "blocks"]);
+        // It would come too late by itself: after a fortnight in the first case.
+        let fortnight = TakesUp::ByItself { within: 14 * DAY };
+        check_for(fortnight, "3", "0", Some(LEAF), ["by close"; 2]);
+        check_for(hour, "3", "-4", Some(LEAF), ["urgent: closing"; 2]);
+        let at_once = TakesUp::ByItself { within: Duration::ZERO };
+        for holds in ["-4", "0", "placeholder", "revoked", "old 0"] {
+            check_for(at_once, "3", holds, Some(LEAF), ["by itself"; 2]);
+        }
+    }
+
+    #[test]
+    fn one_that_fails_to_is_reloaded_at_the_close() {
+        let (published, holds) = (holding("3"), holding("0"));
+        let at_once = TakesUp::ByItself { within: Duration::ZERO };
+        let offer = Offer {
+            published: &published,
+            claimants: &[LEAF],
+            chosen: Some(LEAF),
+            must_staple: true,
+            hopeless: false,
+            swapping: false,
+            delivery: Delivery { takes_up: at_once, ..NGINX },
+            since: DAY,
+        };
+        let taken = Taken {
+            holding: holds,
+            leaf: Some(LEAF),
+            must_staple: true,
+            proved: true,
+            older: UnixTime::MAX,
+        };
+        let known = Known { probed: true, fails: true, ..Known::default() };
+        let pending = compare(&offer, Some(&taken), known, &desk());
+        assert_eq!((pending.takes_up, pending.urgent), (None, None));
+        assert_eq!(pending.closes, Some(UnixTime::from_secs(0) + 6 * DAY));
     }
 
     #[test]

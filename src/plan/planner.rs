@@ -188,8 +188,8 @@ impl Planner {
     }
 
     fn claims_changed(&mut self, cert: CertId) {
-        let length = self.targets.stops_early(cert);
-        self.certificates.stops_early(cert, length, &mut self.responders, &mut self.desk);
+        let lead = self.targets.lead(cert);
+        self.certificates.lead(cert, lead, &mut self.responders, &mut self.desk);
         self.desk.standing.insert(cert);
     }
 
@@ -464,7 +464,7 @@ mod tests {
     use crate::digest::Digest;
     use crate::ocsp::Status;
     use crate::plan::{
-        Answer, Attempts, Bare, Certificate, Content, Delivery, Facts, Served, Server,
+        Answer, Attempts, Bare, Certificate, Content, Delivery, Facts, Served, Server, TakesUp,
     };
     use crate::time::DAY;
 
@@ -473,7 +473,8 @@ mod tests {
     const SERVER: ServerId = ServerId(3);
     const FROM: ResponderId = ResponderId(4);
     const NGINX: Delivery = Delivery {
-        on_reload: true,
+        takes_up: TakesUp::OnReload,
+        per_worker: false,
         stops_early: Duration::ZERO,
         bare: Bare::Placeholder,
         takes_revoked: true,

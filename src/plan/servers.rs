@@ -15,9 +15,10 @@ use super::desk::Desk;
 use super::event::{ReloadFault, Served, Sighting};
 use super::facts::{Content, Loaded, Server, ServerId, TargetId};
 use super::holding::{Holding, Taken};
-use super::pending::{Offer, Pending, compare};
+use super::pending::{Known, Offer, Pending, compare};
 use super::table::Table;
 use super::targets::Targets;
+use super::uptake::{Coming, SOON};
 use crate::time::{DAY, HOUR, MINUTE, UnixTime};
 
 /// Urgent reloads wait this long for more of their kind.
@@ -44,7 +45,9 @@ pub(super) struct Servers {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub server: Server,
-    deployed: Table<TargetId, Deployed>,
+    pub(super) deployed: Table<TargetId, Deployed>,
+    /// When targets will have been taken up without a reload.
+    pub(super) uptakes: BTreeSet<(Duration, TargetId)>,
     /// What a reload would change.
     differs: BTreeSet<TargetId>,
     urgent: BTreeMap<TargetId, Why>,
@@ -54,7 +57,7 @@ pub(super) struct Entry {
     must_closing: BTreeSet<(UnixTime, TargetId)>,
     renewed: BTreeSet<(Duration, TargetId)>,
     blocking: BTreeSet<TargetId>,
-    mismatched: BTreeMap<TargetId, Mismatched>,
+    pub(super) mismatched: BTreeMap<TargetId, Mismatched>,
     retries: BTreeSet<(Duration, TargetId)>,
     reloading: Option<(Duration, Why)>,
     snapshot: BTreeMap<TargetId, Taken>,
@@ -85,9 +88,13 @@ pub struct LastReload {
 
 /// What a server holds for one target.
 #[derive(Clone, Debug, Default)]
-struct Deployed {
+pub(super) struct Deployed {
     holds: Option<Taken>,
-    pending: Pending,
+    pub(super) pending: Pending,
+    /// What it takes up by itself next.
+    pub(super) coming: Option<Box<Coming>>,
+    /// When it was last seen to hold something else than it should, by uptime.
+    differed: Duration,
     /// It presents a leaf that was renewed: until this uptime its owner's reload is waited for.
     renewed_until: Option<Duration>,
     /// What was published when a handshake was asked for, nothing being known of it.
@@ -100,24 +107,30 @@ struct Deployed {
 
 /// A target that clients are handed something else for.
 #[derive(Clone, Copy, Debug)]
-struct Mismatched {
+pub(super) struct Mismatched {
     times: u32,
-    until: Duration,
+    pub(super) until: Duration,
+    /// A reload has not helped.
+    reloaded: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Asking {
     generation: u64,
     purpose: Purpose,
+    /// What was published then.
+    published: Content,
 }
 
 /// Why a handshake is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
+pub(super) enum Purpose {
     /// Nothing is known.
     Learn,
     /// Our reload is to be proved.
     Reload,
+    /// By now the server has taken up by itself what was published, or should have.
+    Uptake,
     /// Somebody else reloaded, or may have.
     Sighting,
     /// A certificate was renewed: is the old one still presented?
@@ -136,6 +149,7 @@ impl Entry {
         Entry {
             server,
             deployed: Table::default(),
+            uptakes: BTreeSet::new(),
             differs: BTreeSet::new(),
             urgent: BTreeMap::new(),
             urgent_since: None,
@@ -344,9 +358,22 @@ impl Entry {
     /// Compares what is published for a target with what it holds.
     fn compare(&mut self, id: TargetId, offer: &Offer<'_>, desk: &Desk) {
         let Some(deployed) = self.deployed.get(id) else { return };
-        let learning = deployed.learning == Some(offer.published.content());
-        let mut pending = compare(offer, self.base(id), learning, self.server.probed, desk);
-        if let Some(mismatched) = self.mismatched.get(&id) {
+        let mismatched = self.mismatched.get(&id).copied();
+        let known = Known {
+            asking: deployed.learning == Some(offer.published.content()),
+            probed: self.server.probed,
+            fails: mismatched.is_some(),
+            differed: deployed.differed,
+        };
+        let mut pending = compare(offer, self.base(id), known, desk);
+        if let Some(mismatched) = mismatched
+            && offer.delivery.takes_up.within().is_some()
+        {
+            // It is asked again instead; a reload is tried once.
+            if mismatched.reloaded {
+                (pending.urgent, pending.closes) = (None, None);
+            }
+        } else if let Some(mismatched) = mismatched {
             let waits = mismatched.until > desk.now.uptime;
             put(&mut self.retries, (mismatched.until, id), pending.differs);
             if waits {
@@ -354,9 +381,19 @@ impl Entry {
             }
         }
         if deployed.wanted && pending.differs {
-            pending.urgent = Some(pending.urgent.unwrap_or(Why::Wanted).max(Why::Wanted));
+            let soon = pending.takes_up.is_some_and(|at| at <= desk.now.uptime + SOON);
+            if !soon {
+                pending.urgent = Some(pending.urgent.unwrap_or(Why::Wanted).max(Why::Wanted));
+            }
         }
         self.enter(id, pending, desk);
+        self.await_uptake(id, offer, offer.taken(true));
+    }
+
+    /// A target is no longer among what the last reload is to prove.
+    pub(super) fn forget_snapshot(&mut self, id: TargetId) {
+        self.snapshot.remove(&id);
+        self.unanswered.remove(&id);
     }
 
     fn forgive(&mut self, id: TargetId) {
@@ -366,7 +403,7 @@ impl Entry {
     }
 
     /// Asks for a handshake, unless one is under way: its answer will be asked for again.
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         server: ServerId,
         id: TargetId,
@@ -387,12 +424,13 @@ impl Entry {
                 expect.insert(0, also);
             }
         }
-        self.asking.insert(id, Asking { generation: self.generation, purpose });
+        let (generation, published) = (self.generation, offer.published.content());
+        self.asking.insert(id, Asking { generation, purpose, published });
         desk.act(Action::Confirm { target: id, server, expect });
     }
 
     /// It is known now what the server holds for a target.
-    fn holds_now(
+    pub(super) fn holds_now(
         &mut self,
         server: ServerId,
         id: TargetId,
@@ -420,25 +458,18 @@ pub(super) struct Upstream<'a> {
 }
 
 impl<'a> Upstream<'a> {
-    fn offer(&self, id: TargetId) -> Option<Offer<'a>> {
+    pub(super) fn offer(&self, id: TargetId) -> Option<Offer<'a>> {
         self.targets.offer(id, self.certificates)
-    }
-
-    /// What is published for a target, as a server takes it up.
-    fn taken(&self, offer: &Offer<'_>, proved: bool) -> Taken {
-        Taken {
-            holding: *offer.published,
-            leaf: offer.chosen,
-            must_staple: offer.must_staple,
-            proved,
-            older: UnixTime::MAX,
-        }
     }
 }
 
 impl Servers {
     pub(super) fn get(&self, id: ServerId) -> Option<&Entry> {
         self.table.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ServerId) -> Option<&mut Entry> {
+        self.table.get_mut(&id)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = ServerId> {
@@ -497,9 +528,9 @@ impl Servers {
         let Some(entry) = self.table.get_mut(&id) else { return };
         entry.enter(target, Pending::default(), desk);
         entry.forgive(target);
+        entry.expect_nothing(target);
         entry.deployed.remove(target);
-        entry.snapshot.remove(&target);
-        entry.unanswered.remove(&target);
+        entry.forget_snapshot(target);
         entry.asking.remove(&target);
         desk.tell(About::Mismatch(target, id), false);
         desk.servers.insert(id);
@@ -517,15 +548,19 @@ impl Servers {
         let (Some(entry), Some(offer)) = (self.table.get_mut(&id), up.offer(target)) else {
             return;
         };
-        let probed = entry.server.running && entry.server.probed && offer.delivery.on_reload;
+        let probed = entry.server.running && entry.server.probed;
+        let slow = offer.delivery.takes_up.within().is_some_and(|within| within > SOON);
         let deployed = entry.deployed.get_or_insert_with(target, Deployed::default);
         deployed.wanted |= wanted;
         if !std::mem::replace(&mut deployed.placed, true) && probed {
-            let unknown = deployed.holds.is_none_or(|holds| !holds.proved);
+            // One that asks us was answered by nobody while we were away.
+            let unknown = slow || deployed.holds.is_none_or(|holds| !holds.proved);
             if unknown && (offer.has_staple() || offer.must_staple) {
                 deployed.learning = Some(offer.published.content());
                 entry.ask(id, target, &offer, Purpose::Learn, desk);
             }
+        } else if slow && probed && deployed.holds.is_none() && offer.has_staple() {
+            entry.ask(id, target, &offer, Purpose::Learn, desk);
         }
         let awaited = entry.awaits_owner(target);
         entry.compare(target, &offer, desk);
@@ -541,8 +576,15 @@ impl Servers {
 
     /// Enters the next reload into the agenda, or begins it.
     pub(super) fn settle(&mut self, id: ServerId, up: Upstream<'_>, desk: &mut Desk) {
+        self.take_up(id, up, desk);
         let Some(entry) = self.table.get_mut(&id) else { return };
-        let mut to = Slot::default();
+        let uptime = entry.next_uptake().unwrap_or(Duration::MAX);
+        let mut to = Slot { uptime, ..Slot::default() };
+        if entry.failures > 0 && entry.differs.is_empty() && entry.reloading.is_none() {
+            // It has it all by now, in whatever way.
+            (entry.failures, entry.not_before) = (0, Duration::ZERO);
+            desk.tell(About::ReloadFailed(id), false);
+        }
         let mut fires = None;
         for due in entry.dues(|| up.runs_for(id), desk) {
             match due {
@@ -567,7 +609,7 @@ impl Servers {
             entry.differs.iter().chain(entry.snapshot.keys()).copied().collect();
         for target in taken {
             let Some(offer) = up.offer(target) else { continue };
-            entry.snapshot.insert(target, up.taken(&offer, true));
+            entry.snapshot.insert(target, offer.taken(true));
             if let Some(deployed) = entry.deployed.get_mut(target) {
                 deployed.wanted = false;
             }
@@ -605,7 +647,8 @@ impl Servers {
                     // A certificate that was renewed meanwhile may have been read or not.
                     let renewed =
                         entry.differs.iter().filter(|target| entry.awaits_owner(**target));
-                    for target in renewed.copied().collect::<Vec<_>>() {
+                    let emptied = up.per_worker(id).filter(|id| !entry.snapshot.contains_key(id));
+                    for target in renewed.copied().chain(emptied).collect::<BTreeSet<_>>() {
                         if let Some(offer) = up.offer(target) {
                             entry.ask(id, target, &offer, Purpose::Sighting, desk);
                         }
@@ -706,7 +749,8 @@ impl Servers {
         entry.generation += 1;
         entry.took_up(None, Duration::ZERO, desk);
         desk.tell(About::ReloadFailed(id), false);
-        let changed: Vec<TargetId> = entry.differs.iter().copied().collect();
+        let emptied = up.per_worker(id).filter(|_| entry.server.probed);
+        let changed: BTreeSet<TargetId> = entry.differs.iter().copied().chain(emptied).collect();
         for target in changed {
             let Some(offer) = up.offer(target) else { continue };
             let read = offer.since + SURELY_READ <= desk.now.uptime;
@@ -719,7 +763,7 @@ impl Servers {
                 entry.compare(target, &offer, desk);
             } else if read {
                 entry.forgive(target);
-                entry.holds_now(id, target, up.taken(&offer, true), Some(&offer), desk);
+                entry.holds_now(id, target, offer.taken(true), Some(&offer), desk);
             }
         }
     }
@@ -742,6 +786,13 @@ impl Servers {
             deployed.learning = None;
         }
         let in_snapshot = entry.snapshot.contains_key(&target);
+        let outdated = asking.published != offer.published.content();
+        if offer.delivery.per_worker && outdated && entry.reloading.is_none() {
+            // One worker may have it and the others not.
+            entry.ask(id, target, &offer, asking.purpose, desk);
+            entry.compare(target, &offer, desk);
+            return;
+        }
         if asking.generation != entry.generation {
             // It may have been seen before the last reload. While one runs, its end asks again.
             let open =
@@ -769,6 +820,9 @@ impl Servers {
                 entry.deployed.get_or_insert_with(target, Deployed::default).holds = Some(taken);
                 entry.compare(target, &offer, desk);
             } else {
+                if asking.purpose == Purpose::Uptake && entry.is_mismatched(target) {
+                    entry.blame(id, target, false, desk);
+                }
                 entry.compare(target, &offer, desk);
             }
             return;
@@ -778,15 +832,16 @@ impl Servers {
         let known_leaf = claimed
             .or(leaf.filter(|leaf| before.is_some_and(|before| before.presents() == Some(*leaf))));
         let same = |holding: &Holding| holding.content() == content;
-        let taken = entry.snapshot.get(&target).copied();
+        let (taken, coming) = (entry.snapshot.get(&target).copied(), entry.coming(target));
         // What the last proved reload left there is right too, though something newer is published.
         let settled = before.filter(|_| !in_snapshot && !entry.is_mismatched(target));
         let expected = [Some(*offer.published), taken.or(settled).map(|taken| taken.holding)];
         let matching = expected.iter().flatten().find(|holding| same(holding)).copied();
         let leaf_fits = claimed.is_some() || offer.claimants.is_empty();
-        let holding = matching.unwrap_or_else(|| match before {
-            Some(before) if same(&before.holding) => before.holding,
-            _ => {
+        let known = [before, coming].into_iter().flatten().find(|taken| same(&taken.holding));
+        let holding = matching.unwrap_or_else(|| match known {
+            Some(known) => known.holding,
+            None => {
                 let facts = match content {
                     Content::Staple(cert, _) => up.certificates.held(cert).copied(),
                     _ => None,
@@ -814,10 +869,15 @@ impl Servers {
         }
         // A server that did not take up what our reload was for. Another's reload may have come
         // before what is published now, and then nothing is wrong.
-        let ours = asking.purpose == Purpose::Reload;
         entry.snapshot.remove(&target);
-        if ours {
-            entry.forgive_and_blame(id, target, desk);
+        if leaf_fits {
+            entry.expect_nothing(target);
+        }
+        if let Some(deployed) = entry.deployed.get_mut(target) {
+            deployed.differed = desk.now.uptime;
+        }
+        if matches!(asking.purpose, Purpose::Reload | Purpose::Uptake) {
+            entry.blame(id, target, asking.purpose == Purpose::Reload, desk);
         }
         entry.holds_now(id, target, seen, Some(&offer), desk);
         if entry.unanswered.is_empty() && !entry.snapshot.is_empty() && entry.reloading.is_none() {
@@ -835,18 +895,28 @@ impl Entry {
         self.not_before = Duration::ZERO;
     }
 
-    /// Another reload for this target is put off, longer each time.
-    fn forgive_and_blame(&mut self, server: ServerId, id: TargetId, desk: &mut Desk) {
-        let times = self.mismatched.get(&id).map_or(1, |mismatched| mismatched.times + 1);
+    /// It did not take up a target: another try is put off, longer each time.
+    fn blame(&mut self, server: ServerId, id: TargetId, reloaded: bool, desk: &mut Desk) {
+        let before = self.mismatched.get(&id).copied();
+        let times = before.map_or(1, |mismatched| mismatched.times + 1);
+        let reloaded = reloaded || before.is_some_and(|mismatched| mismatched.reloaded);
         self.forgive(id);
         let draw = backoff::draw(desk.policy.seed, u64::from(id.0), u64::from(times));
         let until = desk.now.uptime + backoff::wait(times, LONGEST_MISMATCH_RETRY, draw);
-        self.mismatched.insert(id, Mismatched { times, until });
+        self.mismatched.insert(id, Mismatched { times, until, reloaded });
         desk.tell(About::Mismatch(id, server), true);
     }
 }
 
 impl Upstream<'_> {
+    /// The targets of a server that each of its workers asks for by itself.
+    fn per_worker(&self, server: ServerId) -> impl Iterator<Item = TargetId> {
+        let targets = self.targets;
+        let per_worker =
+            move |id: &TargetId| targets.get(*id).is_some_and(|entry| entry.delivery.per_worker);
+        targets.of_server(server).filter(per_worker)
+    }
+
     /// Requests, writes to the store or to targets run for certificates of this server.
     fn runs_for(&self, server: ServerId) -> bool {
         let reads = |id: TargetId| {

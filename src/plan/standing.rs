@@ -96,9 +96,6 @@ pub(super) fn judge(
             else {
                 continue;
             };
-            if !target.delivery.on_reload {
-                continue;
-            }
             let Some(holds) = server.holds(target_id) else { continue };
             readers += 1;
             let held_up = server.is_held_up(target_id) && now.uptime >= target.since + HELD_UP;

@@ -17,7 +17,7 @@ use super::facts::{
 use super::holding::Holding;
 use super::pending::Offer;
 use super::table::Table;
-use super::window;
+use super::window::{self, Lead};
 use crate::ocsp::Status;
 use crate::time::{HOUR, MINUTE};
 
@@ -93,10 +93,10 @@ impl Targets {
         self.readers.range((id, TargetId(0))..=(id, TargetId(u32::MAX))).map(|(_, target)| *target)
     }
 
-    /// The largest early stop among the targets of a certificate.
-    pub(super) fn stops_early(&self, id: CertId) -> Duration {
+    /// The most that the targets of a certificate ask for.
+    pub(super) fn lead(&self, id: CertId) -> Lead {
         let entries = self.of_cert(id).filter_map(|target| self.get(target));
-        entries.map(|entry| entry.delivery.stops_early).max().unwrap_or_default()
+        entries.map(|entry| entry.delivery.lead()).fold(Lead::default(), Lead::max)
     }
 
     pub(super) fn is_publishing(&self, id: TargetId) -> bool {
@@ -382,16 +382,21 @@ mod tests {
     use crate::plan::certificates::Certificates;
     use crate::plan::responders::Responders;
     use crate::plan::trust::Trust;
-    use crate::plan::{Attempts, Certificate, Facts, Policy, ResponderId};
+    use crate::plan::{Attempts, Certificate, Facts, Policy, ResponderId, TakesUp};
     use crate::time::{DAY, Now, UnixTime};
 
     const NGINX: Delivery = Delivery {
-        on_reload: true,
+        takes_up: TakesUp::OnReload,
+        per_worker: false,
         stops_early: Duration::ZERO,
         bare: Bare::Placeholder,
         takes_revoked: true,
     };
-    const HAPROXY: Delivery = Delivery { on_reload: false, bare: Bare::Nothing, ..NGINX };
+    const HAPROXY: Delivery = Delivery {
+        takes_up: TakesUp::ByItself { within: Duration::ZERO },
+        bare: Bare::Nothing,
+        ..NGINX
+    };
     const HITCH: Delivery = Delivery { bare: Bare::KeepOld, takes_revoked: false, ..NGINX };
     const ALL: [Delivery; 3] = [NGINX, HAPROXY, HITCH];
 

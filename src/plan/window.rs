@@ -9,6 +9,28 @@ use super::backoff;
 use super::facts::{Facts, Policy};
 use crate::time::UnixTime;
 
+/// How much of a staple's life a server needs for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lead {
+    /// It stops handing a staple out so long before it expires.
+    pub stops_early: Duration,
+    /// It takes up by itself what is published, at most so long after.
+    pub takes_up: Duration,
+}
+
+impl Lead {
+    /// Nothing but an early stop.
+    pub(super) fn stops_early(stops_early: Duration) -> Lead {
+        Lead { stops_early, takes_up: Duration::ZERO }
+    }
+
+    /// What both ask for.
+    pub(super) fn max(self, other: Lead) -> Lead {
+        let stops_early = self.stops_early.max(other.stops_early);
+        Lead { stops_early, takes_up: self.takes_up.max(other.takes_up) }
+    }
+}
+
 /// When a staple is replaced. All instants are wall time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -25,20 +47,19 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window of a staple whose server stops handing it out `stops_early` before it expires.
-    pub fn of(
-        this_update: UnixTime,
-        expires: UnixTime,
-        stops_early: Duration,
-        policy: &Policy,
-    ) -> Window {
+    /// The window of a staple whose server needs `lead` of its life for itself.
+    ///
+    /// For taking up the next one half of the window is given at most: an answer that lives for
+    /// less than that leaves no better choice.
+    pub fn of(this_update: UnixTime, expires: UnixTime, lead: Lead, policy: &Policy) -> Window {
         let expires = expires.min(this_update + policy.max_age);
         let life = expires.since(this_update);
         let margin = policy.urgent_below.min(life / 4);
-        let closes = expires - stops_early - margin;
+        let closes = expires - lead.stops_early - margin;
         // A server that stops very early may leave no second half of life before the close.
         let half = this_update + life / 2;
         let opens = if closes > half { half } else { this_update + closes.since(this_update) / 2 };
+        let closes = closes - lead.takes_up.min(closes.since(opens) / 2);
         Window { opens, closes, expires, margin, life }
     }
 
@@ -87,7 +108,7 @@ impl Window {
 /// From then on clients are better off with no staple than with this one, which runs out: a reload
 /// that takes it away has gathered, is done, and its last old worker is gone, before it expires.
 pub(super) fn withdraws(staple: &Facts, policy: &Policy) -> UnixTime {
-    let window = Window::of(staple.this_update, staple.expires, Duration::ZERO, policy);
+    let window = Window::of(staple.this_update, staple.expires, Lead::default(), policy);
     staple.expires - WITHDRAWN_BEFORE.min(window.margin / 2)
 }
 
@@ -117,16 +138,36 @@ mod tests {
             (20 * MINUTE, 5 * MINUTE, 5 * MINUTE, 10 * MINUTE, 5 * MINUTE), // no second half left
         ];
         for (life, stops_early, opens, closes, margin) in cases {
-            let window = Window::of(START, START + life, stops_early, &Policy::default());
+            let lead = Lead::stops_early(stops_early);
+            let window = Window::of(START, START + life, lead, &Policy::default());
             assert_eq!(window.opens.since(START), opens, "opening of {life:?}");
             assert_eq!(window.closes.since(START), closes, "close of {life:?}");
             assert_eq!(window.margin, margin, "margin of {life:?}");
         }
     }
 
+    /// `life` and what the server takes to take it up by itself: the close from thisUpdate.
+    #[test]
+    fn a_server_that_takes_its_time_is_published_to_earlier() {
+        let cases = [
+            (7 * DAY, HOUR, 6 * DAY - HOUR),
+            (12 * HOUR, HOUR, 8 * HOUR),
+            (2 * HOUR, HOUR, 75 * MINUTE), // half of the window, not all of it
+            (MINUTE, HOUR, 37 * SECOND + SECOND / 2),
+        ];
+        for (life, takes_up, closes) in cases {
+            let lead = Lead { takes_up, ..Lead::default() };
+            let window = Window::of(START, START + life, lead, &Policy::default());
+            assert_eq!(window.opens.since(START), life / 2, "opening of {life:?}");
+            // Instants are whole seconds.
+            let off = window.closes.since(START).abs_diff(closes);
+            assert!(off <= SECOND, "close of {life:?} is {off:?} off");
+        }
+    }
+
     #[test]
     fn jitter_stays_in_the_first_twentieth() {
-        let window = Window::of(START, START + 7 * DAY, Duration::ZERO, &Policy::default());
+        let window = Window::of(START, START + 7 * DAY, Lead::default(), &Policy::default());
         for attempt in 0..1000 {
             let opens = window.opens_jittered(backoff::draw(1, 2, attempt));
             assert!(window.opens <= opens && opens <= window.opens + 3 * HOUR);
@@ -147,7 +188,7 @@ mod tests {
 
     #[test]
     fn waits_shrink_towards_the_close_and_again_towards_expiry() {
-        let window = Window::of(START, START + 7 * DAY, Duration::ZERO, &Policy::default());
+        let window = Window::of(START, START + 7 * DAY, Lead::default(), &Policy::default());
         let cases = [
             (window.closes - 4 * HOUR, HOUR),
             (window.closes - 4 * MINUTE, MINUTE),

@@ -7,22 +7,14 @@ use std::time::Duration;
 use staplekeeper::digest::Digest;
 use staplekeeper::ocsp::Status;
 use staplekeeper::plan::{
-    About, Action, Answer, Attempts, Bare, CertId, Certificate, Content, Delivery, Event, Facts,
-    FetchFault, Loaded, Memory, Notice as Told, Planner, Policy, PublishFault, ReloadFault,
-    ResponderId, Served, Server, ServerId, Sighting, Target, TargetId, Want,
+    About, Action, Answer, Attempts, CertId, Certificate, Content, Event, Facts, FetchFault,
+    Loaded, Memory, Notice as Told, Planner, Policy, PublishFault, ReloadFault, ResponderId,
+    Served, Server, ServerId, Sighting, Target, TargetId, Want,
 };
 use staplekeeper::time::Now;
 
-use crate::nginx::{File, Presented};
+use crate::nginx::{File, Presented, Way};
 use crate::world::{Happening, Notice, World};
-
-/// How nginx takes up a file.
-pub(crate) const NGINX: Delivery = Delivery {
-    on_reload: true,
-    stops_early: Duration::ZERO,
-    bare: Bare::Placeholder,
-    takes_revoked: true,
-};
 
 /// Work that ends some time after it was begun.
 #[derive(Clone, Debug)]
@@ -41,7 +33,9 @@ pub(crate) struct Agent {
     pub(crate) planner: Planner,
     pub(crate) wake: Option<Now>,
     pub(crate) incarnation: u32,
-    running: bool,
+    pub(crate) running: bool,
+    /// Since when.
+    pub(crate) since: Duration,
     crash: Option<(u32, Duration)>,
     /// Staples fetched and not yet stored.
     fetched: BTreeMap<CertId, Facts>,
@@ -56,6 +50,8 @@ pub(crate) struct Agent {
     pub(crate) spent: Duration,
     /// Lineages whose clients were handed an expired staple, and when that began.
     pub(crate) expired: Vec<(Duration, usize)>,
+    /// Lineages whose clients were handed nothing while there was a staple, and when.
+    pub(crate) bare: Vec<(Duration, usize)>,
     /// Wake-ups at one and the same instant.
     spins: (Duration, u32),
 }
@@ -77,6 +73,7 @@ impl Agent {
             wake: None,
             incarnation: 0,
             running: false,
+            since: Duration::ZERO,
             crash: None,
             fetched: BTreeMap::new(),
             disk: Disk::default(),
@@ -86,6 +83,7 @@ impl Agent {
             handled: 0,
             spent: Duration::ZERO,
             expired: Vec::new(),
+            bare: Vec::new(),
             spins: (Duration::ZERO, 0),
         }
     }
@@ -120,6 +118,7 @@ impl World {
         self.agent.planner = Planner::new(policy, self.now());
         self.agent.incarnation += 1;
         self.agent.running = true;
+        self.agent.since = self.time;
         self.agent.fetched.clear();
         self.agent.holds.clear();
         for responder in &mut self.responders {
@@ -162,7 +161,7 @@ impl World {
             must_staple: lineage.must_staple,
             not_after: lineage.not_after,
             responders: lineage.responders.iter().map(|index| responder_id(*index)).collect(),
-            held: held.filter(|held| held.expires > self.now().wall),
+            held,
             attempts: attempts.unwrap_or_default(),
         }
     }
@@ -182,7 +181,7 @@ impl World {
         Target {
             servers: vec![key.0],
             claimants: vec![lineage.leaf],
-            delivery: NGINX,
+            delivery: self.servers[lineage.server].way.delivery(),
             published,
             published_facts,
             loaded: loaded.into_iter().collect(),
@@ -286,7 +285,8 @@ impl World {
                         File::Staple(cert, held.expect("only what is stored is published"))
                     }
                     Content::Placeholder => File::Placeholder,
-                    Content::Nothing | Content::Foreign => panic!("not for nginx: {content:?}"),
+                    Content::Nothing => File::Missing,
+                    Content::Foreign => panic!("published: {content:?}"),
                 };
                 (time + soon, Effect::Published(target, file))
             }
@@ -366,11 +366,21 @@ impl World {
                 if lost {
                     return;
                 }
-                if self.disk_full {
+                let index = target.0 as usize;
+                let server = self.lineages[index].server;
+                let way = self.servers[server].way;
+                assert!(way != Way::File || file != File::Missing, "a file nginx needs is removed");
+                if self.disk_full && !way.asks() {
                     Event::Published { target, outcome: Err(PublishFault::Failed) }
                 } else {
-                    self.check_published(target.0 as usize, file);
-                    self.lineages[target.0 as usize].file = file;
+                    self.check_published(index, file);
+                    let lineage = &mut self.lineages[index];
+                    lineage.file = file;
+                    self.servers[server].told(lineage.block, file);
+                    match file {
+                        File::Staple(cert, facts) => self.answers.insert(cert, facts),
+                        _ => self.answers.remove(&lineage.known.0),
+                    };
                     Event::Published { target, outcome: Ok(content(file)) }
                 }
             }
@@ -382,7 +392,7 @@ impl World {
                 if !alive {
                     return;
                 }
-                let served = self.handshake(target, server);
+                let served = self.handshake(target, server, &expect);
                 let hoped = match served {
                     Served::Seen { content, .. } => expect.contains(&content),
                     Served::Unproven => true,
@@ -426,14 +436,16 @@ impl World {
         Ok(())
     }
 
-    fn handshake(&mut self, target: TargetId, server: ServerId) -> Served {
+    fn handshake(&mut self, target: TargetId, server: ServerId, expect: &[Content]) -> Served {
         let draw = self.rng.next();
         let lineage = &self.lineages[target.0 as usize];
-        let nginx = &self.servers[server.0 as usize];
+        let now = (self.time, self.true_time());
         let known = lineage.known.0;
-        let Some(Presented { leaf, file }) = nginx.handshake(lineage.block, self.time, draw) else {
-            return Served::Unproven;
-        };
+        let hoped = |file| expect.contains(&content(file));
+        let server = &mut self.servers[server.0 as usize];
+        let answers = (!lineage.misplaced).then_some(&self.answers);
+        let seen = server.look(lineage.block, now, draw, answers, hoped);
+        let Some(Presented { leaf, file }) = seen else { return Served::Unproven };
         // The agent knows its lineages' certificates only once it has noticed them.
         let leaf = (leaf.0 <= known.0).then_some(leaf);
         Served::Seen { leaf, content: content(file) }

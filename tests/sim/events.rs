@@ -10,7 +10,7 @@ use staplekeeper::ocsp::Status;
 use staplekeeper::plan::{
     Action, Answer, Attempts, Bare, CertId, Certificate, Content, Delivery, Event, Facts,
     FetchFault, Loaded, OnExpired, OnRevoked, Planner, Policy, PublishFault, ReloadFault,
-    ResponderId, Served, Server, ServerId, Sighting, Target, TargetId, Want,
+    ResponderId, Served, Server, ServerId, Sighting, TakesUp, Target, TargetId, Want,
 };
 use staplekeeper::time::{DAY, Now, UnixTime};
 
@@ -98,9 +98,14 @@ fn loaded() -> impl Strategy<Value = Loaded> {
 
 fn deliveries() -> impl Strategy<Value = Delivery> {
     let bare = prop_oneof![Just(Bare::Placeholder), Just(Bare::Nothing), Just(Bare::KeepOld)];
-    (any::<[bool; 2]>(), lengths(), bare).prop_map(
-        |([on_reload, takes_revoked], stops_early, bare)| Delivery {
-            on_reload: on_reload || takes_revoked,
+    let takes_up = prop_oneof![
+        Just(TakesUp::OnReload),
+        lengths().prop_map(|within| TakesUp::ByItself { within }),
+    ];
+    (any::<[bool; 2]>(), takes_up, lengths(), bare).prop_map(
+        |([per_worker, takes_revoked], takes_up, stops_early, bare)| Delivery {
+            takes_up,
+            per_worker,
             stops_early,
             bare,
             takes_revoked,

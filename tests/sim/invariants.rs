@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use staplekeeper::plan::{About, Action, CertId, Facts, Window};
-use staplekeeper::time::DAY;
+use staplekeeper::plan::{About, Action, CertId, Facts, Lead, Window};
+use staplekeeper::time::{DAY, MINUTE};
 
 use crate::agent::is_good;
-use crate::nginx::{File, Presented};
+use crate::nginx::{File, Presented, Way};
 use crate::world::{GRACE, World};
 
 impl World {
@@ -39,10 +39,10 @@ impl World {
             (File::Staple(old, before), File::Staple(new, after)) if old == new => {
                 assert!(after.this_update >= before.this_update, "{new:?} went back in its file");
             }
-            (File::Staple(old, before), File::Placeholder) if old == known => {
+            (File::Staple(old, before), File::Placeholder | File::Missing) if old == known => {
                 // Not before a reload needs the time that is left.
-                let (policy, early) = (&self.setup.policy, Duration::ZERO);
-                let window = Window::of(before.this_update, before.expires, early, policy);
+                let (policy, lead) = (&self.setup.policy, Lead::default());
+                let window = Window::of(before.this_update, before.expires, lead, policy);
                 let needed = Duration::from_secs(30).min(window.margin / 2);
                 let good = is_good(&before) && before.expires > wall + needed;
                 assert!(!good, "{old:?}: a good staple thrown away at {:?}", self.time);
@@ -79,7 +79,7 @@ impl World {
                         "{cert:?}: expired, loaded over a better"
                     );
                 }
-                File::Placeholder if lineage.must_staple => {
+                File::Placeholder | File::Missing if lineage.must_staple => {
                     let new = nginx.memory.get(block).is_none_or(|old| old.leaf != presented.leaf);
                     // Unasked, a server may have more than can be known.
                     let another = !nginx.probed || self.must_staple_closes(server);
@@ -97,7 +97,7 @@ impl World {
         nginx.blocks.iter().zip(&nginx.memory).any(|(lineage, presented)| {
             let File::Staple(_, facts) = presented.file else { return false };
             let policy = &self.setup.policy;
-            let window = Window::of(facts.this_update, facts.expires, Duration::ZERO, policy);
+            let window = Window::of(facts.this_update, facts.expires, Lead::default(), policy);
             self.lineages[*lineage].must_staple && window.closes <= wall
         })
     }
@@ -115,6 +115,49 @@ impl World {
             }
         }
         self.watch_expiries(server);
+    }
+
+    /// What a client of a server that comes by its staples in another way than by files is handed.
+    pub(crate) fn check_client(&mut self, server: usize, block: usize, seen: Option<Presented>) {
+        let now = self.true_time();
+        let nginx = &self.servers[server];
+        let index = nginx.blocks[block];
+        let Some(seen) = seen else { return };
+        let (known, since) = self.lineages[index].known;
+        match seen.file {
+            File::Staple(cert, facts) => {
+                assert_eq!(cert, seen.leaf, "the staple of another certificate is handed out");
+                if facts.expires <= now {
+                    self.agent.expired.push((self.time, index));
+                }
+            }
+            File::Placeholder | File::Missing => {
+                // Servers remember for ten minutes that nobody answered.
+                // Unasked, nobody meets a worker's first handshake in the clients' stead.
+                let asked = nginx.probed || nginx.way != Way::Workers;
+                // Nor is it known whether a renewed certificate has been taken up.
+                let asked = asked && (nginx.probed || since + 2 * DAY < self.time);
+                let agent =
+                    asked && self.agent.running && self.agent.since + 11 * MINUTE < self.time;
+                let settled = nginx.loaded_at + GRACE < self.time && since + GRACE < self.time;
+                let stored = self.agent.disk.stored.get(&known);
+                // By a wrong clock a staple has run out for agent and server alike.
+                let clock = self.offset == 0 && self.stepped + 11 * MINUTE < self.time;
+                let settled = clock && settled && stored.is_none_or(|at| *at + GRACE < self.time);
+                let held = self.agent.disk.responses.get(&known);
+                let good = held.is_some_and(|held| held.expires > now + 10 * MINUTE);
+                if agent && settled && good && seen.leaf == known {
+                    self.agent.bare.push((self.time, index));
+                }
+            }
+        }
+    }
+
+    /// No client was ever handed nothing while there was a staple.
+    pub(crate) fn nobody_went_without(&self) -> &Self {
+        let bare = &self.agent.bare;
+        assert!(bare.is_empty(), "went without: {:?}", &bare[..bare.len().min(5)]);
+        self
     }
 
     /// No client was ever handed an expired staple.

@@ -13,4 +13,5 @@ mod nginx;
 mod random;
 mod responder;
 mod scenarios;
+mod themselves;
 mod world;

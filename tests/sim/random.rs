@@ -6,6 +6,7 @@ use std::time::Duration;
 use staplekeeper::plan::CertId;
 use staplekeeper::time::{DAY, HOUR, MINUTE};
 
+use crate::nginx::Way;
 use crate::responder::Mood;
 use crate::world::{Change, Rng, START, Setup, World};
 
@@ -27,6 +28,15 @@ fn nobody_is_hurt_by_anything_short() {
     }
 }
 
+const WAYS: [&[Way]; 6] = [
+    &[Way::File],
+    &[Way::File],
+    &[Way::Cache(HOUR), Way::File, Way::Workers],
+    &[Way::Workers, Way::AtOnce],
+    &[Way::Cache(Duration::from_secs(300)), Way::Workers],
+    &[Way::AtOnce, Way::Cache(HOUR)],
+];
+
 fn one_world(seed: u64) {
     let mut rng = Rng(seed.wrapping_mul(0x1234_5678_9abc_def1));
     let mut pick = |choices: &[Duration]| choices[rng.below(choices.len() as u64) as usize];
@@ -35,6 +45,7 @@ fn one_world(seed: u64) {
     let publication_gap = pick(&[Duration::ZERO, 15 * MINUTE]);
     let responders = 1 + rng.below(3) as usize;
     let setup = Setup {
+        ways: WAYS[rng.below(6) as usize],
         certificates: 1 + rng.below(24) as usize,
         servers: 1 + rng.below(3) as usize,
         responders,
@@ -53,7 +64,8 @@ fn one_world(seed: u64) {
         world.at(at, change);
     }
     let end = 30 * DAY + 2 * life.max(3 * DAY);
-    world.run(end).nobody_saw_an_expired_staple().all_is_well().nothing_is_told();
+    world.run(end).nobody_saw_an_expired_staple().nobody_went_without();
+    world.all_is_well().nothing_is_told();
     let days = end.as_secs() / 86_400;
     let most = days * if life > 2 * DAY { 6 } else { 30 };
     assert!(world.reloads() as u64 <= most * setup.servers as u64, "{} reloads", world.reloads());

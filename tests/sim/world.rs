@@ -1,14 +1,14 @@
 //! The virtual world: its clock, its lineages, and what happens in it and when.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use staplekeeper::plan::{CertId, Event, Planner, Policy, Sighting};
+use staplekeeper::plan::{CertId, Event, Facts, Planner, Policy, Sighting};
 use staplekeeper::time::{DAY, MINUTE, Now, UnixTime};
 
 use crate::agent::{Agent, Effect};
-use crate::nginx::{File, Nginx, Presented};
+use crate::nginx::{File, Nginx, Presented, Way};
 use crate::responder::{Mood, Responder};
 
 /// When every world begins.
@@ -21,6 +21,8 @@ pub(crate) const BOOTED: Duration = Duration::from_secs(1_000);
 pub(crate) struct Setup {
     pub(crate) certificates: usize,
     pub(crate) servers: usize,
+    /// How they come by their staples, in turn.
+    pub(crate) ways: &'static [Way],
     pub(crate) responders: usize,
     /// Certificates ask so many of the responders, in turn.
     pub(crate) urls: usize,
@@ -42,6 +44,7 @@ impl Default for Setup {
         Setup {
             certificates: 30,
             servers: 1,
+            ways: &[Way::File],
             responders: 1,
             urls: 1,
             must_staple_every: 3,
@@ -97,6 +100,8 @@ pub(crate) enum Happening {
     Restart,
     /// The first staple that a server took up at its so manieth load expires.
     Expires(usize, u64),
+    /// Clients come to every block of a server that does not read files.
+    Clients(usize),
 }
 
 /// What the agent notices by itself.
@@ -174,11 +179,15 @@ pub(crate) struct World {
     pub(crate) time: Duration,
     /// The host's wall clock is off by so much.
     pub(crate) offset: i64,
+    /// When that last changed.
+    pub(crate) stepped: Duration,
     pub(crate) rng: Rng,
     pub(crate) lineages: Vec<Lineage>,
     pub(crate) servers: Vec<Nginx>,
     pub(crate) responders: Vec<Responder>,
     pub(crate) disk_full: bool,
+    /// What the agent's responder says.
+    pub(crate) answers: BTreeMap<CertId, Facts>,
     pub(crate) agent: Agent,
     /// Which lineage a certificate belongs to, by its number.
     pub(crate) lineage_of: Vec<usize>,
@@ -194,7 +203,11 @@ impl World {
         let mut responder = Responder::new(setup.life);
         responder.signs_every = setup.signs_every;
         responder.publication_gap = setup.publication_gap;
-        let mut servers = vec![Nginx::new(); setup.servers];
+        let mut servers: Vec<Nginx> = Vec::new();
+        for server in 0..setup.servers {
+            servers.push(Nginx::new(setup.ways[server % setup.ways.len()]));
+        }
+        let mut answers = BTreeMap::new();
         let mut lineages = Vec::new();
         for index in 0..setup.certificates {
             let server = index % setup.servers;
@@ -204,6 +217,11 @@ impl World {
             let spread = if setup.signs_every.is_zero() { setup.life / 2 } else { Duration::ZERO };
             let age = rng.within(spread);
             let facts = responder.sign(leaf, START - age, staplekeeper::ocsp::Status::Good);
+            let way = servers[server].way;
+            if setup.warm && way.asks() {
+                answers.insert(leaf, facts);
+            }
+            let bare = if way == Way::File { File::Placeholder } else { File::Missing };
             lineages.push(Lineage {
                 leaf,
                 issued: START - 30 * DAY,
@@ -212,7 +230,7 @@ impl World {
                 responders: urls.collect(),
                 server,
                 block: servers[server].blocks.len(),
-                file: if setup.warm { File::Staple(leaf, facts) } else { File::Placeholder },
+                file: if setup.warm { File::Staple(leaf, facts) } else { bare },
                 misplaced: false,
                 known: (leaf, Duration::ZERO),
             });
@@ -225,11 +243,13 @@ impl World {
             setup,
             time: Duration::ZERO,
             offset: 0,
+            stepped: Duration::ZERO,
             rng,
             lineages,
             servers,
             responders: vec![responder; setup.responders],
             disk_full: false,
+            answers,
             agent: Agent::new(planner),
             lineage_of,
             trace: std::env::var_os("SIM_TRACE").is_some(),
@@ -241,6 +261,9 @@ impl World {
             let files = world.files(server);
             world.servers[server].load(files, Duration::ZERO);
             world.watch_expiries(server);
+            if world.servers[server].way != Way::File {
+                world.schedule(Duration::ZERO, Happening::Clients(server));
+            }
         }
         if setup.warm {
             world.remember_everything();
@@ -298,6 +321,7 @@ impl World {
             Happening::Noticed(incarnation, notice) => self.notice(incarnation, notice),
             Happening::Restart => self.start_agent(),
             Happening::Expires(server, load) => self.check_expiries(server, load),
+            Happening::Clients(server) => self.clients(server),
         }
     }
 
@@ -326,12 +350,27 @@ impl World {
             Change::Misplaces(lineage, misplaced) => self.lineages[lineage].misplaced = misplaced,
             Change::ClockStep(seconds) => {
                 self.offset += seconds;
+                self.stepped = self.time;
                 self.tell(Event::Tick);
             }
             Change::Crash { after_actions, down } => self.agent.crash_after(after_actions, down),
             Change::DiskFull(full) => self.disk_full = full,
             Change::Event(which) => self.command(which),
         }
+    }
+
+    /// A client comes to every block of a server, and the next ones are put on the calendar.
+    fn clients(&mut self, server: usize) {
+        for block in 0..self.servers[server].blocks.len() {
+            let (now, draw) = ((self.time, self.true_time()), self.rng.next());
+            let misplaced = self.lineages[self.servers[server].blocks[block]].misplaced;
+            let answers = (self.agent.running && !misplaced).then_some(&self.answers);
+            let seen = self.servers[server].handshake(block, now, draw, answers);
+            self.check_client(server, block, seen);
+        }
+        let most = (self.setup.life / 50).min(20 * MINUTE);
+        let next = self.time + most / 2 + self.rng.within(most / 2);
+        self.schedule(next, Happening::Clients(server));
     }
 
     /// What a server would read now.
@@ -374,6 +413,9 @@ impl World {
     /// Puts the first expiry of what a server holds on the calendar.
     pub(crate) fn watch_expiries(&mut self, server: usize) {
         let nginx = &self.servers[server];
+        if nginx.way != Way::File {
+            return; // its clients tell
+        }
         let load = nginx.loads;
         let now = self.true_time();
         let expiries = nginx.memory.iter().filter_map(|presented| match presented.file {
