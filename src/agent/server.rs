@@ -42,6 +42,7 @@ impl Server {
     ) -> Server {
         let kind = match model.kind {
             discover::Kind::Nginx => reload::Kind::Nginx,
+            discover::Kind::Apache => reload::Kind::Apache,
             _ => reload::Kind::Other,
         };
         let mode = settings.and_then(|settings| settings.reload.clone());
@@ -62,7 +63,7 @@ impl Server {
             last_error: None,
             probe: settings.is_none_or(|settings| settings.probe),
             mode,
-            watch: pid_file.as_deref().map(|path| Watch::new(path, known)),
+            watch: pid_file.as_deref().map(|path| Watch::new(kind, path, known)),
             remembered: loaded.targets,
             facts: plan::Server { running: false, reloads: false, probed: false },
         };

@@ -119,6 +119,10 @@ rescan_every = \"soon\"
                 "c.toml:3:10: unknown way to reload \"HUP\"",
             ),
             (
+                "[[server]]\nkind = \"apache\"\nreload = \"signal:/run/apache2.pid\"\n",
+                "c.toml:3:10: Apache is not reloaded by a bare signal",
+            ),
+            (
                 "[responder]\nlisten = [\"0.0.0.0:80\"]\n",
                 "c.toml:2:11: 0.0.0.0:80 is open to other machines",
             ),

@@ -236,7 +236,7 @@ fn server(file: file::Server, complain: Complain<'_>) -> Option<Server> {
     Some(Server {
         kind,
         config: file.config.map(|text| path(text, complain)),
-        reload: file.reload.and_then(|value| reload(value, complain)),
+        reload: file.reload.and_then(|value| reload(value, kind, complain)),
         probe: file.probe.unwrap_or(true),
         path_map: file
             .path_map
@@ -246,7 +246,7 @@ fn server(file: file::Server, complain: Complain<'_>) -> Option<Server> {
     })
 }
 
-fn reload(value: StringOrStrings, complain: Complain<'_>) -> Option<Mode> {
+fn reload(value: StringOrStrings, kind: Kind, complain: Complain<'_>) -> Option<Mode> {
     let text = match value {
         StringOrStrings::Many(place, words) if words.is_empty() => {
             complain(Complaint::new(place, "the reload command is empty"));
@@ -264,6 +264,14 @@ fn reload(value: StringOrStrings, complain: Complain<'_>) -> Option<Mode> {
                      a list: [\"program\", \"argument\"]",
                 ),
         );
+    }
+    if kind == Kind::Apache && matches!(mode, Ok(Mode::Signal(_))) {
+        let message =
+            "Apache is not reloaded by a bare signal: with a broken configuration it ends it";
+        complain(Complaint::new(text.span(), message).hint(
+            "write \"systemd:apache2.service\", or [\"apachectl\", \"graceful\"], which test first; \
+             or leave reload out",
+        ));
     }
     mode.ok()
 }

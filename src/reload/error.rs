@@ -142,7 +142,7 @@ impl ReloadError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             ReloadError::Unchanged { .. } => {
-                "run `nginx -t` as root, and look for [emerg] in the server's error log"
+                "run the server's own test as root (`nginx -t`, `apachectl configtest`), and look into its error log"
             }
             ReloadError::Unseen(Unseen::OtherProcess { .. }) => {
                 "the pid file is stale or another server's: set `pid` in its configuration, or `reload = \"signal:PIDFILE\"`; for one in a container use `reload = [command, …]`"

@@ -59,6 +59,9 @@ impl Settings {
 pub enum Kind {
     /// HUP to the master; new workers prove it.
     Nginx,
+    /// `apachectl graceful` or systemd, never a signal of ours: with a broken configuration USR1 ends it
+    /// (facts/servers.md 39). Its pid file, written anew, proves it.
+    Apache,
     /// Anything else: systemd or a command, whose word is taken.
     Other,
 }
@@ -115,6 +118,7 @@ impl Reloader {
                 self.by_request(request).await?
             }
             Mode::Command(words) => {
+                self.is_there_for(&words)?;
                 self.by_request(command::run(&words, self.settings.ends_within)).await?
             }
         };
@@ -126,7 +130,7 @@ impl Reloader {
         if self.settings.kind != Kind::Nginx {
             return Err(ReloadError::NoSignal);
         }
-        let before = Snapshot::take(pid_file)??;
+        let before = Snapshot::take(self.settings.kind, pid_file)??;
         let pid = before.master();
         match kill(Pid::from_raw(pid), Signal::SIGHUP) {
             Ok(()) => self.await_new_workers(pid_file, &before).await,
@@ -136,14 +140,26 @@ impl Reloader {
         }
     }
 
+    /// `apachectl graceful` starts an Apache that does not run, and nobody asked for that.
+    fn is_there_for(&self, words: &[String]) -> Result<(), ReloadError> {
+        let program = words.first().and_then(|word| word.rsplit('/').next()).unwrap_or_default();
+        let own = ["apachectl", "apache2ctl", "apache2", "httpd"].contains(&program);
+        let pid_file = self.settings.pid_file.as_deref();
+        match pid_file.filter(|_| own && self.settings.kind == Kind::Apache) {
+            Some(path) => Ok(Snapshot::take(Kind::Apache, path)?.map(drop)?),
+            None => Ok(()),
+        }
+    }
+
     /// Lets somebody else tell the server, and looks at the outcome if it can be seen from here.
     async fn by_request(
         &self,
         request: impl Future<Output = Result<(), ReloadError>>,
     ) -> Result<Option<Snapshot>, ReloadError> {
         let pid_file = self.settings.pid_file.as_deref();
-        let seen = pid_file.filter(|_| self.settings.kind == Kind::Nginx);
-        let seen = seen.and_then(|path| Some((path, Snapshot::take(path).ok()?)));
+        let kind = self.settings.kind;
+        let seen = pid_file.filter(|_| kind != Kind::Other);
+        let seen = seen.and_then(|path| Some((path, Snapshot::take(kind, path).ok()?)));
         match (request.await, seen) {
             (Ok(()), Some((path, Ok(before)))) => self.await_new_workers(path, &before).await,
             (Ok(()), _) => Ok(None),
@@ -164,7 +180,7 @@ impl Reloader {
         loop {
             // A restart instead of a reload makes the pid file vanish for a moment.
             let late = Instant::now() >= deadline;
-            match Snapshot::take(pid_file)? {
+            match Snapshot::take(self.settings.kind, pid_file)? {
                 Ok(now) if now.renewed_since(before) => return Ok(Some(now)),
                 Ok(now) if late && now.mostly_renewed_since(before) => return Ok(Some(now)),
                 Ok(_) if late => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::process::{Snapshot, service_of};
+use super::process::{Snapshot, arguments, service_of};
 use super::{Kind, systemd};
 
 /// How a server is reloaded: `[[server]] reload`.
@@ -62,27 +62,60 @@ impl fmt::Display for Mode {
     }
 }
 
+/// Where Apache's control script lies: packages, then a build of its own.
+const APACHECTL: [&str; 3] =
+    ["/usr/sbin/apachectl", "/usr/sbin/apache2ctl", "/usr/local/apache2/bin/apachectl"];
+
 /// How to reload a server that nothing was configured for: by the systemd service that its master
-/// runs in, or would run in; else by signal to its pid file; else not at all.
+/// runs in, or would run in; else nginx by signal to its pid file, and Apache by `apachectl` with the
+/// options it runs with; else not at all.
 pub fn default_mode(kind: Kind, pid_file: Option<&Path>) -> Mode {
-    if kind != Kind::Nginx {
-        return Mode::Off;
-    }
-    let running = pid_file.and_then(|path| Snapshot::take(path).ok()?.ok());
-    let service = match &running {
-        // A service of another name may have started nginx without being able to reload it.
-        Some(snapshot) => service_of(snapshot.master()).filter(|unit| is_nginx(unit)),
-        None => Some("nginx.service".to_owned()).filter(|unit| systemd::knows(unit)),
+    let (own, units): (&[&str], &[&str]) = match kind {
+        Kind::Nginx => (&["nginx", "angie", "openresty"], &["nginx.service"]),
+        Kind::Apache => (&["apache", "httpd"], &["apache2.service", "httpd.service"]),
+        Kind::Other => return Mode::Off,
     };
-    match (service, pid_file) {
-        (Some(unit), _) if systemd::is_init() => Mode::Systemd(unit),
-        (_, Some(path)) => Mode::Signal(path.to_owned()),
+    let running = pid_file.and_then(|path| Snapshot::take(kind, path).ok()?.ok());
+    let is_own = |unit: &String| own.iter().any(|name| unit.contains(name));
+    let service = match &running {
+        // A service of another name may have started it without being able to reload it.
+        Some(snapshot) => service_of(snapshot.master()).filter(is_own),
+        None => units.iter().find(|unit| systemd::knows(unit)).map(|unit| (*unit).to_owned()),
+    };
+    match (service, kind, pid_file) {
+        (Some(unit), ..) if systemd::is_init() => Mode::Systemd(unit),
+        (_, Kind::Apache, _) => {
+            let started = running.map(|running| arguments(running.master())).unwrap_or_default();
+            Mode::Command(graceful(&started))
+        }
+        (_, _, Some(path)) => Mode::Signal(path.to_owned()),
         _ => Mode::Off,
     }
 }
 
-fn is_nginx(unit: &str) -> bool {
-    ["nginx", "angie", "openresty"].iter().any(|name| unit.contains(name))
+/// `apachectl` with the options that Apache was started with. It reads the configuration before it sends
+/// a signal, and sends none if that is broken (facts/servers.md 39).
+fn graceful(started: &[String]) -> Vec<String> {
+    let there = APACHECTL.iter().find(|path| Path::new(path).exists());
+    let mut words = vec![(*there.unwrap_or(&"apachectl")).to_owned()];
+    let mut options = started.iter().skip(1);
+    while let Some(option) = options.next() {
+        let foreground = ["FOREGROUND", "NO_DETACH"];
+        match (option.as_str(), option.strip_prefix("-D")) {
+            ("-k", _) => drop(options.next()),
+            ("-X", _) => {}
+            (_, Some("")) => match options.next() {
+                Some(name) if !foreground.contains(&name.as_str()) => {
+                    words.extend(["-D".to_owned(), name.clone()]);
+                }
+                _ => {}
+            },
+            (_, Some(name)) if foreground.contains(&name) => {}
+            _ => words.push(option.clone()),
+        }
+    }
+    words.extend(["-k", "graceful"].map(str::to_owned));
+    words
 }
 
 #[cfg(test)]
@@ -110,5 +143,24 @@ mod tests {
     #[test]
     fn nothing_is_assumed_of_other_kinds() {
         assert_eq!(default_mode(Kind::Other, Some(Path::new("/run/x.pid"))), Mode::Off);
+    }
+
+    #[test]
+    fn apache_is_told_with_the_options_it_runs_with() {
+        let table = [
+            ("/usr/sbin/apache2 -k start", "-k graceful"),
+            ("httpd -DFOREGROUND -D NO_DETACH -X", "-k graceful"),
+            (
+                "httpd -d /srv -f a.conf -DBlue -D Red -k start",
+                "-d /srv -f a.conf -DBlue -D Red -k graceful",
+            ),
+            ("", "-k graceful"),
+        ];
+        for (started, expected) in table {
+            let started: Vec<_> = started.split_whitespace().map(str::to_owned).collect();
+            let words = graceful(&started);
+            assert!(words[0].ends_with("apachectl"), "{words:?}");
+            assert_eq!(words[1..].join(" "), expected, "{started:?}");
+        }
     }
 }

@@ -1,13 +1,17 @@
-//! Who runs: an nginx master by its pid file, and the workers under it, read from /proc.
+//! Who runs: a server's master by its pid file, and the workers under it, read from /proc.
 //!
 //! nginx names its processes: `nginx: master process …`, `nginx: worker process`, and `nginx: worker
 //! process is shutting down` once a reload has replaced it. So new workers are the proof that the
 //! master took up its files, and the only one that needs no handshake (facts/servers.md 4).
+//!
+//! Apache's processes look all alike, and come and go by load. But its parent writes the pid file anew each
+//! time it has read its configuration, at graceful restarts too: that, and a new child, are the proof.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -15,12 +19,13 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use super::Kind;
 use crate::files;
 
 /// Longer than any pid file.
 const MAX_PID_FILE_BYTES: u64 = 64;
 
-/// A running nginx: its master and the workers that take connections.
+/// A running server: its master and the workers that take connections.
 ///
 /// Printed and parsed as one line of text, so that a restarted agent knows the server again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct Snapshot {
     master: i32,
     /// When the master started, in clock ticks since boot: pids are used again.
     started: u64,
+    /// Of servers that tell by it: when the pid file was written, in nanoseconds since 1970 UTC.
+    written: Option<i128>,
     /// Without those that are shutting down.
     workers: BTreeSet<i32>,
 }
@@ -54,11 +61,13 @@ pub enum Stopped {
 /// Why a server cannot be looked at, though it may run.
 #[derive(Debug, thiserror::Error)]
 pub enum Unseen {
-    /// The pid file names something that is not an nginx master.
-    #[error("{} names process {pid}, which is no nginx master but {found:?}", pid_file.display())]
+    /// The pid file names something that is not the server's master.
+    #[error("{} names process {pid}, which is no {wanted} but {found:?}", pid_file.display())]
     OtherProcess {
         /// The file.
         pid_file: PathBuf,
+        /// What should run there.
+        wanted: &'static str,
         /// What it says.
         pid: i32,
         /// The command line of that process.
@@ -78,23 +87,33 @@ pub enum Unseen {
 }
 
 impl Snapshot {
-    /// Looks at the nginx whose master wrote `pid_file`.
+    /// Looks at the server of this kind whose master wrote `pid_file`.
     ///
     /// # Errors
     /// It may run but cannot be seen.
-    pub fn take(pid_file: &Path) -> Result<Result<Snapshot, Stopped>, Unseen> {
+    pub fn take(kind: Kind, pid_file: &Path) -> Result<Result<Snapshot, Stopped>, Unseen> {
+        // Looked at before the processes: what was written since then is news at the next look.
+        let written = if kind == Kind::Apache { written_at(pid_file) } else { None };
         let master = match read_pid(pid_file)? {
             Ok(master) => master,
             Err(stopped) => return Ok(Err(stopped)),
         };
         let Some(started) = start_of(master) else { return gone(pid_file, master) };
         let title = command_line(master);
-        if !is(&title, "master process") {
+        let (wanted, is_it) = match kind {
+            Kind::Apache => ("Apache", is_apache(&title)),
+            _ => ("nginx master", is(&title, "master process")),
+        };
+        if !is_it {
             let pid_file = pid_file.to_owned();
-            return Err(Unseen::OtherProcess { pid_file, pid: master, found: title });
+            return Err(Unseen::OtherProcess { pid_file, wanted, pid: master, found: title });
         }
-        let workers = children(master).into_iter().filter(|child| takes_connections(*child));
-        Ok(Ok(Snapshot { boot: boot_id(), master, started, workers: workers.collect() }))
+        let takes = |child: &i32| match kind {
+            Kind::Apache => start_of(*child).is_some(),
+            _ => takes_connections(*child),
+        };
+        let workers = children(master).into_iter().filter(takes).collect();
+        Ok(Ok(Snapshot { boot: boot_id(), master, started, written, workers }))
     }
 
     /// The master's process id.
@@ -112,24 +131,29 @@ impl Snapshot {
         (self.master, self.started, &self.boot) == (other.master, other.started, &other.boot)
     }
 
-    /// Whether every worker that takes connections has been made since `before` was taken: the files
-    /// were read in between. One worker that crashed and was replaced does not make it so.
+    /// Whether the files were read since `before` was taken: every worker that takes connections is
+    /// new, or, where the server tells, it has read them and made one. One worker that crashed and was
+    /// replaced does not make it so.
     pub fn renewed_since(&self, before: &Snapshot) -> bool {
-        let renewed = !self.same_master(before) || self.workers.is_disjoint(&before.workers);
-        renewed && !self.workers.is_empty()
+        let renewed = match self.written {
+            Some(_) => self.written != before.written && !self.workers.is_subset(&before.workers),
+            None => self.workers.is_disjoint(&before.workers),
+        };
+        (renewed || !self.same_master(before)) && !self.workers.is_empty()
     }
 
     /// As many new workers as there were old ones, even if an old one does not let go.
     pub fn mostly_renewed_since(&self, before: &Snapshot) -> bool {
         let new = self.workers.difference(&before.workers).count();
-        new > 0 && new >= before.workers.len()
+        self.written == before.written && new > 0 && new >= before.workers.len()
     }
 }
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Snapshot { boot, master, started, workers } = self;
+        let Snapshot { boot, master, started, written, workers } = self;
         write!(f, "{boot} {master} {started}")?;
+        written.iter().try_for_each(|at| write!(f, " @{at}"))?;
         workers.iter().try_for_each(|worker| write!(f, " {worker}"))
     }
 }
@@ -148,8 +172,11 @@ impl FromStr for Snapshot {
         let boot = words.next().ok_or_else(wrong)?.to_owned();
         let master = words.next().and_then(|word| word.parse().ok()).ok_or_else(wrong)?;
         let started = words.next().and_then(|word| word.parse().ok()).ok_or_else(wrong)?;
+        let mut words = words.peekable();
+        let written = words.next_if(|word| word.starts_with('@'));
+        let written = written.map(|word| word[1..].parse().map_err(|_| wrong())).transpose()?;
         let workers = words.map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
-        Ok(Snapshot { boot, master, started, workers })
+        Ok(Snapshot { boot, master, started, written, workers })
     }
 }
 
@@ -208,11 +235,22 @@ fn start_in(stat: &str) -> Option<u64> {
     }
 }
 
-/// A process's arguments, joined by spaces; nginx overwrites them with its title.
-fn command_line(pid: i32) -> String {
+/// When a file got its content; each time it is another one by rename.
+fn written_at(pid_file: &Path) -> Option<i128> {
+    let found = fs::metadata(pid_file).ok()?;
+    Some(i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()))
+}
+
+/// The arguments of a process, as it was started with or as it has changed them.
+pub(super) fn arguments(pid: i32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
-    words.map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// A process's arguments, joined by spaces; nginx overwrites them with its title.
+fn command_line(pid: i32) -> String {
+    arguments(pid).join(" ")
 }
 
 fn takes_connections(pid: i32) -> bool {
@@ -226,7 +264,14 @@ fn is(title: &str, role: &str) -> bool {
     own.is_some_and(|(name, rest)| ["nginx", "angie"].contains(&name) && rest.starts_with(role))
 }
 
-/// The children of a process that has one thread, as nginx's master does.
+/// Apache keeps the arguments it was started with.
+fn is_apache(title: &str) -> bool {
+    let program = title.split(' ').next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or_default();
+    ["apache", "httpd"].iter().any(|own| name.starts_with(own))
+}
+
+/// The children of a process that has one thread, as these masters have.
 fn children(pid: i32) -> Vec<i32> {
     match fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
         Ok(pids) => pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
@@ -282,13 +327,19 @@ mod tests {
         check("b 9 100", "b 9 100 13", true, true);
         check("b 9 100 11", "b 9 222 11", true, false); // restarted, pids used again
         check("b 9 100 11", "c 9 100 11", true, false); // rebooted
+        check("b 9 100 @1 11 12", "b 9 100 @2 12 13", true, false); // an old one has a client still
+        check("b 9 100 @1 11 12", "b 9 100 @2 11 12", false, false); // no new ones yet
+        check("b 9 100 @1 11 12", "b 9 100 @1 13 14", false, true); // by load
     }
 
     #[test]
     fn snapshots_survive_as_text() {
-        let text = "6f0c4b9e-0000 812 4711 813 814";
-        assert_eq!(snapshot(text).to_string(), text);
-        for wrong in ["", "boot", "boot 1", "boot 1 x", "boot 1 2 x"] {
+        for text in ["6f0c4b9e-0000 812 4711 813 814", "6f0c4b9e-0000 812 4711 @17000000004 813"] {
+            assert_eq!(snapshot(text).to_string(), text);
+        }
+        for wrong in
+            ["", "boot", "boot 1", "boot 1 x", "boot 1 2 x", "boot 1 2 @x", "boot 1 2 3 @4"]
+        {
             assert!(wrong.parse::<Snapshot>().is_err(), "{wrong:?}");
         }
     }
@@ -299,6 +350,10 @@ mod tests {
         assert!(is("angie: worker process is shutting down", "worker process"));
         assert!(!is("vim nginx: master process", "master process"));
         assert!(!is("nginx: cache manager process", "worker process"));
+        for title in ["/usr/sbin/apache2 -k start", "httpd -DFOREGROUND"] {
+            assert!(is_apache(title), "{title}");
+        }
+        assert!(!is_apache("vim /etc/apache2/apache2.conf"));
     }
 
     #[test]
@@ -330,7 +385,7 @@ mod tests {
     fn pid_files_are_taken_with_care() {
         let folder = tempfile::tempdir().expect("a temp folder");
         let path = folder.path().join("nginx.pid");
-        let see = || match Snapshot::take(&path) {
+        let see = || match Snapshot::take(Kind::Nginx, &path) {
             Ok(Ok(snapshot)) => snapshot.to_string(),
             Ok(Err(stopped)) => stopped.to_string(),
             Err(unseen) => unseen.to_string(),

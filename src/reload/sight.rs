@@ -1,10 +1,11 @@
 //! Seeing what others do to a server: starts, stops and reloads that nobody told us of.
 //!
-//! Nothing announces a reload: the pid file stays, the master stays, only its workers are others. So
+//! Nothing announces a reload: the master stays, only its workers are others (and Apache's pid file). So
 //! a [`Watch`] looks from time to time; a look reads a handful of files in /proc.
 
 use std::path::{Path, PathBuf};
 
+use super::Kind;
 use super::process::{Snapshot, Unseen};
 use crate::plan::Sighting;
 
@@ -22,15 +23,16 @@ pub fn compare(old: Option<&Snapshot>, new: Option<&Snapshot>) -> Option<Sightin
 /// Looks at one server again and again.
 #[derive(Debug)]
 pub struct Watch {
+    kind: Kind,
     pid_file: PathBuf,
     last: Option<Snapshot>,
 }
 
 impl Watch {
-    /// Watches the nginx whose master writes `pid_file`. `last` is what an earlier agent saw: the
+    /// Watches the server of this kind whose master writes `pid_file`. `last` is what an earlier agent saw: the
     /// first look tells what has happened since.
-    pub fn new(pid_file: &Path, last: Option<Snapshot>) -> Self {
-        Watch { pid_file: pid_file.to_owned(), last }
+    pub fn new(kind: Kind, pid_file: &Path, last: Option<Snapshot>) -> Self {
+        Watch { kind, pid_file: pid_file.to_owned(), last }
     }
 
     /// What has happened since the last look or [`Watch::rebase`].
@@ -38,7 +40,7 @@ impl Watch {
     /// # Errors
     /// The server cannot be seen; nothing is concluded from that.
     pub fn look(&mut self) -> Result<Option<Sighting>, Unseen> {
-        let new = Snapshot::take(&self.pid_file)?.ok();
+        let new = Snapshot::take(self.kind, &self.pid_file)?.ok();
         let sighting = compare(self.last.as_ref(), new.as_ref());
         // In the middle of a reload old and new workers stand side by side, and a crashed worker is
         // replaced by one new one: the old picture stays until all of it is replaced.
@@ -57,7 +59,7 @@ impl Watch {
     pub fn rebase(&mut self, proved: Option<Snapshot>) -> Result<(), Unseen> {
         self.last = match proved {
             Some(proved) => Some(proved),
-            None => Snapshot::take(&self.pid_file)?.ok(),
+            None => Snapshot::take(self.kind, &self.pid_file)?.ok(),
         };
         Ok(())
     }
@@ -87,5 +89,7 @@ mod tests {
         check("b 9 100 11 12", "b 9 100 11 13", None);
         check("b 9 100 11", "b 9 200 11", Some(Sighting::Started));
         check("b 9 100 11", "c 9 100 11", Some(Sighting::Started));
+        check("b 9 100 @1 11", "b 9 100 @2 11 12", Some(Sighting::Reloaded));
+        check("b 9 100 @1 11", "b 9 100 @1 12", None);
     }
 }

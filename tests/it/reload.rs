@@ -9,6 +9,7 @@ use staplekeeper::reload::{
     Kind, Mode, Proof, ReloadError, Reloader, Settings, Snapshot, Watch, default_mode,
 };
 
+use crate::support::apache::Apache;
 use crate::support::nginx::Nginx;
 use crate::support::port::free_port;
 use crate::support::program::program;
@@ -41,7 +42,7 @@ fn by_command(nginx: &Nginx) -> Reloader {
 }
 
 fn snapshot(nginx: &Nginx) -> Snapshot {
-    Snapshot::take(&nginx.pid_file()).expect("it can be seen").expect("it runs")
+    Snapshot::take(Kind::Nginx, &nginx.pid_file()).expect("it can be seen").expect("it runs")
 }
 
 #[tokio::test]
@@ -132,7 +133,7 @@ async fn a_command_that_hangs_is_killed() {
 #[test]
 fn what_others_do_is_noticed() {
     let mut nginx = nginx();
-    let mut watch = Watch::new(&nginx.pid_file(), None);
+    let mut watch = Watch::new(Kind::Nginx, &nginx.pid_file(), None);
     let see = |watch: &mut Watch| watch.look().expect("it can be seen");
     assert_eq!(see(&mut watch), Some(Sighting::Started));
     assert_eq!(see(&mut watch), None);
@@ -160,7 +161,7 @@ fn what_others_do_is_noticed() {
     nginx.start();
     // The agent starts again, with what it remembers from before.
     let last = last.and_then(|text| text.parse().ok());
-    assert_eq!(see(&mut Watch::new(&nginx.pid_file(), last)), Some(Sighting::Started));
+    assert_eq!(see(&mut Watch::new(Kind::Nginx, &nginx.pid_file(), last)), Some(Sighting::Started));
 }
 
 #[test]
@@ -180,4 +181,106 @@ async fn systemd_is_missed_by_name() {
     let error = reloader(&nginx, mode).reload().await.expect_err("no systemd here");
     assert_eq!(error.to_string(), "cannot reload nginx.service: systemd does not run here");
     assert!(error.hint().is_some_and(|hint| hint.contains("signal:PIDFILE")));
+}
+
+/// A running Apache without TLS: reloading is the same.
+fn apache() -> Apache {
+    let port = free_port();
+    let mut apache = Apache::new(&[]);
+    apache.hosts(&format!("Listen 127.0.0.1:{port}\n"));
+    apache.start(port);
+    apache
+}
+
+fn apaches_reloader(apache: &Apache, mode: Option<Mode>) -> Reloader {
+    let mut settings = Settings::new(Kind::Apache, mode, Some(apache.pid_file()));
+    settings.proof_within = Duration::from_secs(5);
+    Reloader::new(settings)
+}
+
+#[tokio::test]
+async fn apache_is_restarted_gracefully_and_that_is_proved() {
+    let apache = apache();
+    // What was not configured is found out from the options that it runs with.
+    let configured = Mode::Command(apache.graceful_words());
+    assert_eq!(default_mode(Kind::Apache, Some(&apache.pid_file())), configured);
+    for mode in [None, Some(configured)] {
+        let before = apache.snapshot().expect("it runs");
+        let reloaded = apaches_reloader(&apache, mode).reload().await;
+        let reloaded = reloaded.expect("its configuration is good");
+        assert_eq!(reloaded.proof, Proof::Workers);
+        let after = apache.snapshot().expect("it runs");
+        assert!(after.renewed_since(&before) && after.same_master(&before), "{before} -> {after}");
+    }
+    assert_eq!(apache.restarts(), 2, "{}", apache.error_log());
+}
+
+#[tokio::test]
+async fn a_broken_configuration_never_ends_apache() {
+    let mut apache = apache();
+    let good = fs::read_to_string(apache.configuration()).expect("it was written");
+    apache.write("httpd.conf", format!("{good}\nNonsense on\n"));
+    let before = apache.snapshot();
+    let error = apaches_reloader(&apache, None).reload().await.expect_err("it tests first");
+    assert!(error.to_string().contains("Invalid command 'Nonsense'"), "{error}");
+    assert_eq!(error.fault(), ReloadFault::Failed);
+    let by_signal = Mode::Signal(apache.pid_file());
+    let error = apaches_reloader(&apache, Some(by_signal)).reload().await;
+    assert!(matches!(error, Err(ReloadError::NoSignal)), "USR1 would end it: {error:?}");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!apache.has_ended());
+    let old = |snapshot: Option<Snapshot>| snapshot.map(|snapshot| snapshot.master());
+    assert_eq!((apache.restarts(), old(apache.snapshot())), (0, old(before)));
+    apache.write("httpd.conf", good);
+    apaches_reloader(&apache, None).reload().await.expect("mended");
+}
+
+#[tokio::test]
+async fn an_apache_that_does_not_run_is_not_started() {
+    let mut apache = apache();
+    let words = apache.graceful_words();
+    apache.stop();
+    for mode in [None, Some(Mode::Command(words))] {
+        let error = apaches_reloader(&apache, mode).reload().await.expect_err("nobody is there");
+        assert_eq!(error.fault(), ReloadFault::Inactive, "{error}");
+    }
+    assert!(apache.snapshot().is_none(), "apachectl would have started it");
+}
+
+#[test]
+fn what_others_do_to_apache_is_noticed() {
+    let mut apache = apache();
+    let mut watch = Watch::new(Kind::Apache, &apache.pid_file(), None);
+    let see = |watch: &mut Watch| watch.look().expect("it can be seen");
+    assert_eq!(see(&mut watch), Some(Sighting::Started));
+    assert_eq!(see(&mut watch), None);
+    apache.graceful().expect("its configuration is good");
+    assert_eq!(see(&mut watch), Some(Sighting::Reloaded));
+    apache.graceful().expect("its configuration is good");
+    watch.rebase(None).expect("it can be seen");
+    assert_eq!(see(&mut watch), None, "that one was ours");
+    // Children come and go without a reload.
+    let children = format!("/proc/{0}/task/{0}/children", apache.parent());
+    let children = fs::read_to_string(children).expect("it runs");
+    for child in children.split_ascii_whitespace() {
+        let child = nix::unistd::Pid::from_raw(child.parse().expect("a pid"));
+        // One of the old ones may end this instant.
+        let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+    }
+    let before = apache.snapshot().expect("it runs");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while apache.snapshot().is_none_or(|now| !now.mostly_renewed_since(&before)) {
+        assert!(Instant::now() < deadline, "the parent replaces them: {before}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(see(&mut watch), None, "its children crashed, nothing was loaded");
+    let last = watch.last().map(|snapshot| snapshot.to_string());
+    let port = free_port();
+    apache.stop();
+    assert_eq!(see(&mut watch), Some(Sighting::Stopped));
+    apache.hosts(&format!("Listen 127.0.0.1:{port}\n"));
+    apache.start(port);
+    let last = last.and_then(|text| text.parse().ok());
+    let mut watch = Watch::new(Kind::Apache, &apache.pid_file(), last);
+    assert_eq!(see(&mut watch), Some(Sighting::Started));
 }

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, dead_code, reason = "helpers are written for tests yet to come")]
 
 pub mod agent;
+pub mod apache;
 pub mod authority;
 pub mod ca;
 pub mod clients;

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 /// Where each program comes from on Debian.
 const PACKAGES: &[(&str, &str)] = &[
     ("apache2", "apache2"),
+    ("apachectl", "apache2"),
     ("cfssl", "golang-cfssl"),
     ("curl", "curl"),
     ("exim4", "exim4-daemon-light"),
