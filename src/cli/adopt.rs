@@ -69,6 +69,9 @@ fn wanted(scan: &Scan) -> Vec<Wanted> {
     for (server, deployment) in scan.deployments() {
         let Some(target) = deployment.target() else { continue };
         let path = target.ours.to_path_buf();
+        if scan.bars_staples(scan.servers[server].kind, deployment) {
+            continue;
+        }
         if wanted.iter().any(|known| known.path == path) {
             continue;
         }

@@ -3,18 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::model::Deployment;
+use super::model::{Address, Deployment};
 use super::problem::Problem;
 use super::sources::Source;
 
 /// What a configuration says; read again only when one of its files or folders has changed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Configuration {
     pub(super) deployments: Arc<[Deployment]>,
     /// As we see it.
     pub(super) pid_file: Option<PathBuf>,
+    /// Sockets that take commands, as we see them.
+    pub(super) admin: Vec<Address>,
     /// Why the server would refuse it, or what of it could not be read; empty if it is complete.
     pub(super) faults: Vec<Problem>,
+    /// What the server takes, and what gets in the way of stapling all the same.
+    pub(super) remarks: Vec<Problem>,
     pub(super) sources: Vec<Source>,
 }
 

@@ -13,16 +13,21 @@
 
 mod apache;
 mod configuration;
+mod exim;
 mod files;
 mod folders;
+mod haproxy;
+mod hitch;
 mod include;
 mod issuers;
 mod layout;
+mod lighttpd;
 mod lineages;
 mod links;
 mod model;
 mod names;
 mod nginx;
+mod plain;
 mod problem;
 mod scan;
 mod scanner;

@@ -51,6 +51,8 @@ pub struct ServerModel {
     pub config: Option<PathBuf>,
     /// The file its process number is in, as we see it.
     pub pid_file: Option<PathBuf>,
+    /// Sockets on which it takes any command, as we see them: HAProxy's `stats socket … level admin`.
+    pub admin: Arc<[Address]>,
     /// The configuration was read to its end and the server would take it. If not, `deployments`
     /// are those of the last one that was (or, where there has been none, what could be read).
     pub complete: bool,
@@ -225,6 +227,8 @@ impl fmt::Debug for Address {
 pub enum Transport {
     /// TLS over a byte stream.
     Tls,
+    /// SMTP, which goes over to TLS by STARTTLS (RFC 3207).
+    Smtp,
     /// QUIC.
     Quic,
 }

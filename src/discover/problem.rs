@@ -121,6 +121,15 @@ pub enum What {
         /// What was written.
         value: String,
     },
+    /// hitch's `ocsp-dir` is on beside staple files.
+    #[error("ocsp-dir is on: what hitch fetches by itself wins over every ocsp-resp-file")]
+    AsksItself,
+    /// Which file is meant is worked out for every connection.
+    #[error("{0} is worked out at run time: no staple is kept for what it stands for")]
+    Dynamic(String),
+    /// A staple file in another form than the one that is written.
+    #[error("the staple file {0} is to be PEM, and only DER is written: say just its path")]
+    NotDer(String),
     /// The kernel's limit of inotify watches is used up.
     #[error("is not watched: the kernel's limit of inotify watches is used up")]
     WatchLimit,
@@ -168,6 +177,7 @@ impl What {
                     .to_owned()
             }
             What::IncludeNothing(_) => "IncludeOptional minds no missing files".to_owned(),
+            What::AsksItself => "ocsp-dir = \"\"".to_owned(),
             What::NoCertificate => format!("openssl x509 -in {path} -noout -subject"),
             What::BadCertificate(_) => {
                 format!("openssl crl2pkcs7 -nocrl -certfile {path} | openssl pkcs7 -print_certs")

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::model::{Deployment, ServerModel};
 use super::names::LineageKey;
 use super::problem::Problem;
+use super::settings::{Kind, MappedPath};
 use crate::digest::Fingerprint;
 use crate::pki::{Certificate, Issued};
 
@@ -36,6 +37,22 @@ impl Scan {
     /// what its server loads at the next reload.
     pub fn place(&self, path: &Path) -> Option<&Place> {
         self.places.get(path)
+    }
+
+    /// Whether a staple file for this deployment would keep its server from starting: HAProxy refuses one
+    /// beside a certificate file whose issuer it cannot find (facts/servers.md 50).
+    pub fn bars_staples(&self, server: Kind, deployment: &Deployment) -> bool {
+        let lacks_issuer = |file: &MappedPath| {
+            let with_issuer = self.place(&file.ours).is_some_and(|place| place.with_issuer);
+            let beside = || {
+                let mut name = file.ours.as_os_str().to_owned();
+                name.push(".issuer");
+                Path::new(&name).is_file()
+            };
+            !with_issuer && !beside()
+        };
+        let files = || deployment.certificates.iter().map(|one| &one.file);
+        server == Kind::Haproxy && files().any(lacks_issuer)
     }
 
     /// The deployments of all servers, with their server's place in `servers`.
@@ -137,4 +154,6 @@ pub struct Place {
     /// The leaf in the file. While a client replaces files one by one, it may differ from the
     /// lineage's.
     pub leaf: Fingerprint,
+    /// The leaf's issuer is in the file, too, by its name.
+    pub with_issuer: bool,
 }

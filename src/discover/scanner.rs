@@ -11,13 +11,13 @@ use super::folders::Listings;
 use super::issuers::{Issuers, Proofs, Search};
 use super::lineages::{self, Group, LeafFile};
 use super::links::Links;
-use super::model::{Deployment, ServerModel};
+use super::model::{Address, Deployment, ServerModel};
 use super::names::{LineageKey, Names};
 use super::problem::{Problem, What};
 use super::scan::{Found, Lineage, NeedsIssuer, Place, Scan, Standing};
 use super::settings::{self, Kind, PathMap, STAPLE_TEMPLATE, Server, Settings, Watch};
 use super::survey::{FolderSurvey, Spot, Survey};
-use super::{apache, nginx};
+use super::{apache, exim, haproxy, hitch, lighttpd, nginx};
 use crate::digest::Fingerprint;
 use crate::pki::Certificate;
 
@@ -48,6 +48,7 @@ struct Known {
 struct Good {
     deployments: Arc<[Deployment]>,
     pid_file: Option<PathBuf>,
+    admin: Arc<[Address]>,
 }
 
 impl Known {
@@ -57,7 +58,11 @@ impl Known {
     }
 
     fn said(now: &Configuration) -> Good {
-        Good { deployments: now.deployments.clone(), pid_file: now.pid_file.clone() }
+        Good {
+            deployments: now.deployments.clone(),
+            pid_file: now.pid_file.clone(),
+            admin: now.admin.as_slice().into(),
+        }
     }
 }
 
@@ -158,10 +163,15 @@ impl Scanner {
             models.push(match server.kind {
                 Kind::Nginx => self.read(&server, nginx::configuration, &mut used),
                 Kind::Apache => self.read(&server, apache::configuration, &mut used),
-                kind => ServerModel {
+                Kind::Haproxy => self.read(&server, haproxy::configuration, &mut used),
+                Kind::Lighttpd => self.read(&server, lighttpd::configuration, &mut used),
+                Kind::Hitch => self.read(&server, hitch::configuration, &mut used),
+                Kind::Exim => self.read(&server, exim::configuration, &mut used),
+                kind @ Kind::Files => ServerModel {
                     kind,
                     config: server.config,
                     pid_file: None,
+                    admin: Arc::default(),
                     complete: true,
                     deployments: Arc::default(),
                     problems: Vec::new(),
@@ -197,9 +207,10 @@ impl Scanner {
             kind: server.kind,
             config: Some(config.clone()),
             pid_file: good.pid_file,
+            admin: good.admin,
             complete: known.now.faults.is_empty(),
             deployments: good.deployments,
-            problems: known.now.faults.clone(),
+            problems: known.now.faults.iter().chain(&known.now.remarks).cloned().collect(),
         };
         self.configurations.insert(config, known);
         model
@@ -305,7 +316,10 @@ impl Last {
                     let leaf = file.leaf();
                     sorted.leaves.push((leaf.clone(), lineage));
                     if presented.servers.contains_key(&file.spot) {
-                        let place = Place { lineage, leaf: leaf.fingerprint() };
+                        let named = leaf.issuer_der();
+                        let with_issuer =
+                            file.chain[1..].iter().any(|one| one.subject_der() == named);
+                        let place = Place { lineage, leaf: leaf.fingerprint(), with_issuer };
                         sorted.presented.insert(file.spot, place);
                     }
                 }

@@ -67,7 +67,13 @@ pub(super) fn configuration(main: &Path, map: &PathMap) -> Configuration {
     let pid_file = pid_file(&collected, &paths);
     let faults = std::mem::take(&mut collected.faults);
     let deployments = deployments(collected, &paths, &mut sources).into();
-    Configuration { deployments, pid_file: Some(pid_file), faults, sources }
+    Configuration {
+        deployments,
+        pid_file: Some(pid_file),
+        faults,
+        sources,
+        ..Configuration::default()
+    }
 }
 
 /// As we see it: the one stated, else the likeliest that is there.

@@ -39,6 +39,7 @@ pub(super) fn configuration(main: &Path, map: &PathMap) -> Configuration {
         deployments: deployments(collected.blocks, &collected.http, &collected.stream).into(),
         faults: collected.faults,
         sources: collected.sources,
+        ..Configuration::default()
     }
 }
 
