@@ -8,6 +8,7 @@
 mod bus;
 mod command;
 mod error;
+mod kind;
 mod mode;
 mod process;
 mod sight;
@@ -17,11 +18,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
 
 pub use error::ReloadError;
+pub use kind::Kind;
 pub use mode::{Mode, NotAMode, default_mode};
 pub use process::{NotASnapshot, Snapshot, Stopped, Unseen};
 pub use sight::{Watch, compare};
@@ -39,6 +41,9 @@ pub struct Settings {
     pub mode: Option<Mode>,
     /// Where its master writes its process id, as we see it; from the server's configuration.
     pub pid_file: Option<PathBuf>,
+    /// Its main configuration file, as we see it: tested first where a reload with a bad one would
+    /// end the server.
+    pub config: Option<PathBuf>,
     /// How long new workers may take to appear; 500 TLS hosts take half a second.
     pub proof_within: Duration,
     /// How long a command, or systemd's job, may take.
@@ -49,21 +54,8 @@ impl Settings {
     /// With the usual limits.
     pub fn new(kind: Kind, mode: Option<Mode>, pid_file: Option<PathBuf>) -> Self {
         let (proof_within, ends_within) = (Duration::from_secs(10), Duration::from_secs(60));
-        Settings { kind, mode, pid_file, proof_within, ends_within }
+        Settings { kind, mode, pid_file, config: None, proof_within, ends_within }
     }
-}
-
-/// The kinds of servers whose reload is known in detail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Kind {
-    /// HUP to the master; new workers prove it.
-    Nginx,
-    /// `apachectl graceful` or systemd, never a signal of ours: with a broken configuration USR1 ends it
-    /// (facts/servers.md 39). Its pid file, written anew, proves it.
-    Apache,
-    /// Anything else: systemd or a command, whose word is taken.
-    Other,
 }
 
 /// Reloads one server.
@@ -127,12 +119,14 @@ impl Reloader {
     }
 
     async fn by_signal(&self, pid_file: &Path) -> Result<Option<Snapshot>, ReloadError> {
-        if self.settings.kind != Kind::Nginx {
-            return Err(ReloadError::NoSignal);
+        let kind = self.settings.kind;
+        let Some(signal) = kind.signal() else { return Err(ReloadError::NoSignal) };
+        let before = Snapshot::take(kind, pid_file)??;
+        if let Some(words) = self.settings.config.as_deref().and_then(|path| kind.test(path)) {
+            command::run(&words, self.settings.ends_within).await?;
         }
-        let before = Snapshot::take(self.settings.kind, pid_file)??;
         let pid = before.master();
-        match kill(Pid::from_raw(pid), Signal::SIGHUP) {
+        match kill(Pid::from_raw(pid), signal) {
             Ok(()) => self.await_new_workers(pid_file, &before).await,
             Err(Errno::EPERM) => Err(ReloadError::NotPermitted { pid }),
             // It ended this instant.
@@ -175,13 +169,17 @@ impl Reloader {
         before: &Snapshot,
     ) -> Result<Option<Snapshot>, ReloadError> {
         let limit = self.settings.proof_within;
+        if before.workers() == 0 && self.settings.kind == Kind::Lighttpd {
+            // Nothing about it can be seen from here that a reload would change.
+            return Ok(Some(before.clone()));
+        }
         let deadline = Instant::now() + limit;
         let mut pause = FIRST_PAUSE;
         loop {
             // A restart instead of a reload makes the pid file vanish for a moment.
             let late = Instant::now() >= deadline;
             match Snapshot::take(self.settings.kind, pid_file)? {
-                Ok(now) if now.renewed_since(before) => return Ok(Some(now)),
+                Ok(now) if now.reloaded_since(before, self.settings.kind) => return Ok(Some(now)),
                 Ok(now) if late && now.mostly_renewed_since(before) => return Ok(Some(now)),
                 Ok(_) if late => {
                     return Err(ReloadError::Unchanged { pid: before.master(), limit });

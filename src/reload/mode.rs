@@ -70,11 +70,10 @@ const APACHECTL: [&str; 3] =
 /// runs in, or would run in; else nginx by signal to its pid file, and Apache by `apachectl` with the
 /// options it runs with; else not at all.
 pub fn default_mode(kind: Kind, pid_file: Option<&Path>) -> Mode {
-    let (own, units): (&[&str], &[&str]) = match kind {
-        Kind::Nginx => (&["nginx", "angie", "openresty"], &["nginx.service"]),
-        Kind::Apache => (&["apache", "httpd"], &["apache2.service", "httpd.service"]),
-        Kind::Other => return Mode::Off,
-    };
+    let (units, own) = kind.units();
+    if units.is_empty() {
+        return Mode::Off;
+    }
     let running = pid_file.and_then(|path| Snapshot::take(kind, path).ok()?.ok());
     let is_own = |unit: &String| own.iter().any(|name| unit.contains(name));
     let service = match &running {

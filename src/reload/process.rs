@@ -37,8 +37,9 @@ pub struct Snapshot {
     started: u64,
     /// Of servers that tell by it: when the pid file was written, in nanoseconds since 1970 UTC.
     written: Option<i128>,
-    /// Without those that are shutting down.
-    workers: BTreeSet<i32>,
+    /// Process ids, without those that are known to be shutting down; of a server of one process, its
+    /// pipes.
+    workers: BTreeSet<i64>,
 }
 
 /// Why there is no server to look at. It is nobody's fault.
@@ -102,7 +103,8 @@ impl Snapshot {
         let title = command_line(master);
         let (wanted, is_it) = match kind {
             Kind::Apache => ("Apache", is_apache(&title)),
-            _ => ("nginx master", is(&title, "master process")),
+            Kind::Nginx => ("nginx master", is(&title, "master process")),
+            _ => (kind.programs().first().copied().unwrap_or("server"), is_program(master, kind)),
         };
         if !is_it {
             let pid_file = pid_file.to_owned();
@@ -110,9 +112,14 @@ impl Snapshot {
         }
         let takes = |child: &i32| match kind {
             Kind::Apache => start_of(*child).is_some(),
-            _ => takes_connections(*child),
+            Kind::Nginx => takes_connections(*child),
+            _ => is_program(*child, kind),
         };
-        let workers = children(master).into_iter().filter(takes).collect();
+        let workers = children(master).into_iter().filter(takes).map(i64::from);
+        let mut workers: BTreeSet<i64> = workers.collect();
+        if workers.is_empty() && kind == Kind::Lighttpd {
+            workers = pipes(master);
+        }
         Ok(Ok(Snapshot { boot: boot_id(), master, started, written, workers }))
     }
 
@@ -140,6 +147,12 @@ impl Snapshot {
             None => self.workers.is_disjoint(&before.workers),
         };
         (renewed || !self.same_master(before)) && !self.workers.is_empty()
+    }
+
+    /// Whether the server has taken up its files since `before` was taken, as its kind shows it.
+    pub(super) fn reloaded_since(&self, before: &Snapshot, kind: Kind) -> bool {
+        let new = !self.workers.is_subset(&before.workers);
+        self.renewed_since(before) || kind.keeps_old_workers() && new
     }
 
     /// As many new workers as there were old ones, even if an old one does not let go.
@@ -251,6 +264,22 @@ pub(super) fn arguments(pid: i32) -> Vec<String> {
 /// A process's arguments, joined by spaces; nginx overwrites them with its title.
 fn command_line(pid: i32) -> String {
     arguments(pid).join(" ")
+}
+
+/// Whether a process runs the program of a kind of server.
+fn is_program(pid: i32, kind: Kind) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    kind.programs().contains(&name.trim())
+}
+
+/// The pipes a process has made for itself, by their numbers; none where we may not look.
+fn pipes(pid: i32) -> BTreeSet<i64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let pipes = entries.filter_map(|entry| {
+        let end = fs::read_link(entry.path()).ok()?;
+        end.to_str()?.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok()
+    });
+    pipes.collect()
 }
 
 fn takes_connections(pid: i32) -> bool {

@@ -10,13 +10,13 @@ use super::process::{Snapshot, Unseen};
 use crate::plan::Sighting;
 
 /// What happened to a server between two looks; `None` where it did not run.
-pub fn compare(old: Option<&Snapshot>, new: Option<&Snapshot>) -> Option<Sighting> {
+pub fn compare(kind: Kind, old: Option<&Snapshot>, new: Option<&Snapshot>) -> Option<Sighting> {
     match (old, new) {
         (None, None) => None,
         (Some(_), None) => Some(Sighting::Stopped),
         (None, Some(_)) => Some(Sighting::Started),
         (Some(old), Some(new)) if !new.same_master(old) => Some(Sighting::Started),
-        (Some(old), Some(new)) => new.renewed_since(old).then_some(Sighting::Reloaded),
+        (Some(old), Some(new)) => new.reloaded_since(old, kind).then_some(Sighting::Reloaded),
     }
 }
 
@@ -41,7 +41,7 @@ impl Watch {
     /// The server cannot be seen; nothing is concluded from that.
     pub fn look(&mut self) -> Result<Option<Sighting>, Unseen> {
         let new = Snapshot::take(self.kind, &self.pid_file)?.ok();
-        let sighting = compare(self.last.as_ref(), new.as_ref());
+        let sighting = compare(self.kind, self.last.as_ref(), new.as_ref());
         // In the middle of a reload old and new workers stand side by side, and a crashed worker is
         // replaced by one new one: the old picture stays until all of it is replaced.
         if sighting.is_some() {
@@ -76,7 +76,11 @@ mod tests {
 
     fn check(old: &str, new: &str, expected: Option<Sighting>) {
         let [old, new] = [old, new].map(|text| text.parse().ok());
-        assert_eq!(compare(old.as_ref(), new.as_ref()), expected, "{old:?} -> {new:?}");
+        assert_eq!(
+            compare(Kind::Nginx, old.as_ref(), new.as_ref()),
+            expected,
+            "{old:?} -> {new:?}"
+        );
     }
 
     #[test]
