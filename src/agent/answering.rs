@@ -158,7 +158,7 @@ impl Agent {
             let entry = wanted.entry(spot).or_default();
             add(&mut entry.claimants, place.leaf);
             let leaves = vec![self.world.cert_id(&place.leaf)];
-            entry.deployments.push(Deployed { server, at, leaves });
+            entry.deployments.push(Deployed { server, at, leaves, barred: false });
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Errand {
     pub(super) profile: Arc<Profile>,
     /// The hash this responder answered to before.
     pub(super) hash: Option<CertIdHash>,
+    /// It is presented by a server that takes no CertID but SHA-1's.
+    pub(super) sha1_first: bool,
     /// Of the answer held.
     pub(super) validators: Option<Validators>,
     pub(super) afresh: bool,
@@ -87,7 +89,7 @@ impl Errand {
     fn hashes(&self) -> Vec<CertIdHash> {
         match (self.profile.cert_id_hash, self.hash) {
             (CertIdHashChoice::Only(hash), _) => vec![hash],
-            (CertIdHashChoice::Auto, Some(CertIdHash::Sha256)) => {
+            (CertIdHashChoice::Auto, Some(CertIdHash::Sha256)) if !self.sha1_first => {
                 vec![CertIdHash::Sha256, CertIdHash::Sha1]
             }
             (CertIdHashChoice::Auto, _) => vec![CertIdHash::Sha1, CertIdHash::Sha256],

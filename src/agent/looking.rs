@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::confirm::{self, Confirmer, KeyKind, Look, Seen};
+use crate::confirm::{self, Confirmer, KeyKind, Look, Seen, StartTls};
 use crate::digest::{Digest, Fingerprint};
 use crate::discover::{Address, Deployment, Listener, Transport};
 use crate::ocsp::TRY_LATER;
@@ -116,21 +116,23 @@ impl Shown {
     }
 }
 
-/// The key kinds among some certificates, if there are two; a client asks for one at a time.
-pub(super) fn kinds(types: impl Iterator<Item = KeyType>) -> Vec<Option<KeyKind>> {
+/// The key kinds among some certificates, if there are two; a client asks for one at a time. `each`: the
+/// server may have another certificate of another kind for the same name.
+pub(super) fn kinds(types: impl Iterator<Item = KeyType>, each: bool) -> Vec<Option<KeyKind>> {
     let rsa = |key: KeyType| if matches!(key, KeyType::Rsa(_)) { 0 } else { 1 };
     let found: BTreeSet<_> = types.map(rsa).collect();
-    if found.len() < 2 {
+    if found.is_empty() || found.len() < 2 && !each {
         return vec![None];
     }
-    vec![Some(KeyKind::Rsa), Some(KeyKind::Elliptic)]
+    let kind = |kind: u8| if kind == 0 { KeyKind::Rsa } else { KeyKind::Elliptic };
+    found.into_iter().map(|found| Some(kind(found))).collect()
 }
 
 /// Where to knock, in order: addresses of this host, TCP before sockets.
 fn looks(deployment: &Deployment, key: Option<KeyKind>) -> Vec<Look> {
     let server_name = deployment.names.iter().find_map(|name| name.example());
     let mut listeners: Vec<_> =
-        deployment.listeners.iter().filter(|one| one.transport == Transport::Tls).collect();
+        deployment.listeners.iter().filter(|one| one.transport != Transport::Quic).collect();
     listeners.sort_by_key(|one| one.proxy_protocol);
     let look = |listener: &Listener| {
         // Without a name to ask for, only a default server answers for itself.
@@ -147,6 +149,7 @@ fn looks(deployment: &Deployment, key: Option<KeyKind>) -> Vec<Look> {
             server_name: server_name.clone(),
             key,
             proxy_protocol: listener.proxy_protocol,
+            starttls: (listener.transport == Transport::Smtp).then_some(StartTls::Smtp),
             ..Look::at(address)
         })
     };

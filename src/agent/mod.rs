@@ -10,6 +10,7 @@ mod answering;
 mod asking;
 mod guarding;
 mod issuers;
+mod kinds;
 mod looking;
 mod message;
 mod model;
@@ -24,6 +25,7 @@ mod report;
 mod server;
 mod sighting;
 pub mod status;
+mod telling;
 mod world;
 mod writer;
 
@@ -46,7 +48,7 @@ use crate::discover::{Names, Scanner, Watched, Watcher};
 use crate::fetch::{self, Fetcher};
 use crate::files;
 use crate::pki::Certificate;
-use crate::plan::{Attempts, Content, Event, Planner, Policy, ServerId, TargetId};
+use crate::plan::{Attempts, CertId, Content, Event, Planner, Policy, ServerId, TargetId};
 use crate::serve::control::{Call, Control, Order, SOCKET};
 use crate::serve::responder::Listener;
 use crate::store::{self, StateDir, Store, StoreError};
@@ -146,6 +148,8 @@ pub struct Agent {
     issuers_asked: HashSet<String>,
     /// How many of them have not answered yet.
     issuers_awaited: usize,
+    /// Certificates that are presented by servers which take no CertID but SHA-1's.
+    sha1_wanted: HashSet<CertId>,
     /// Our own OCSP responder, where one is configured.
     answering: Option<Answering>,
     /// What earlier attempts left behind, for certificates that have not been found yet.
@@ -215,6 +219,7 @@ impl Agent {
             issuers: Arc::new([]),
             issuers_asked: HashSet::new(),
             issuers_awaited: 0,
+            sha1_wanted: HashSet::new(),
             answering: Answering::wanted(&settings),
             attempts: HashMap::new(),
             answers: HashMap::new(),

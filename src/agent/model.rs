@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::kinds;
 use super::message::Message;
 use super::prepare::{self, Inspected};
 use super::profiles::Profile;
@@ -18,9 +19,7 @@ use crate::discover::{self, Kind, Names, PathMap, Scan, Scanner, Standing};
 use crate::fetch::Validators;
 use crate::ocsp::Staple;
 use crate::pki::{Certificate, Issued};
-use crate::plan::{
-    self, Attempts, Bare, CertId, Delivery, Event, Loaded, ResponderId, ServerId, TakesUp, TargetId,
-};
+use crate::plan::{self, Attempts, CertId, Event, Loaded, ResponderId, ServerId, TargetId};
 use crate::publish::Target;
 
 /// Between two scans, as a multiple of how long the last one took.
@@ -190,6 +189,7 @@ impl Agent {
     ) -> BTreeMap<Spot, Wanted> {
         let mut wanted: BTreeMap<Spot, Wanted> = BTreeMap::new();
         let mut served = HashSet::new();
+        self.sha1_wanted.clear();
         for (server, model) in servers.iter().zip(&scan.servers) {
             for (at, deployment) in model.deployments.iter().enumerate() {
                 let Some(target) = deployment.target() else {
@@ -212,13 +212,25 @@ impl Agent {
                     add(&mut entry.claimants, place.leaf);
                     leaves.push(self.world.cert_id(&place.leaf));
                 }
-                entry.deployments.push(Deployed { server: *server, at, leaves });
+                let barred = scan.bars_staples(model.kind, deployment);
+                if kinds::wants_sha1(model.kind) {
+                    self.sha1_wanted.extend(leaves.iter().copied());
+                }
+                entry.deployments.push(Deployed { server: *server, at, leaves, barred });
             }
         }
         for (at, lineage) in scan.lineages.iter().enumerate() {
             if lineage.watched || !served.contains(&at) {
                 let spot = Spot::Written(Target::File(resolved(&lineage.staple)));
-                add(&mut wanted.entry(spot).or_default().claimants, lineage.leaf.fingerprint());
+                let leaf = self.world.cert_id(&lineage.leaf.fingerprint());
+                let entry = wanted.entry(spot).or_default();
+                add(&mut entry.claimants, lineage.leaf.fingerprint());
+                // Servers whose configuration is not read take whatever is watched.
+                let plain = servers.iter().zip(&scan.servers);
+                let plain = plain.filter(|(_, model)| model.kind == Kind::Files);
+                entry.deployments.extend(plain.filter(|_| lineage.watched).map(|(id, _)| {
+                    Deployed { server: *id, at: 0, leaves: vec![leaf], barred: false }
+                }));
             }
             if self.answering.is_some() {
                 let entry = wanted.entry(Spot::Answered(lineage.path.clone())).or_default();
@@ -342,17 +354,20 @@ impl Agent {
         let Some(place) = self.world.places.get(&id) else { return };
         let (spot, servers, claimants) =
             (place.spot.clone(), place.servers(), place.claimants.clone());
-        let file = spot.written().is_some();
-        let nginx = file && servers.iter().any(|id| self.world.servers[id].kind == Kind::Nginx);
+        let readers = servers.iter().filter(|_| spot.written().is_some());
+        let delivery = kinds::delivery(readers.map(|id| self.world.servers[id].kind));
         let target = plan::Target {
             claimants,
-            delivery: delivery(nginx),
+            delivery,
             published: inspected.content,
             published_facts: inspected.facts,
             loaded: self.loaded(&spot.key(), &servers),
             servers,
         };
+        let published = target.published;
         self.handle(Event::Placed(id, target));
+        // What runs may hold something else than what lies there.
+        self.tell_running(id, published);
     }
 
     /// What each server was proved to have taken up for a target, as the disk remembers it. A server
@@ -438,14 +453,6 @@ fn seen(scan: &Scan) -> (HashMap<Fingerprint, Seen>, Vec<Fingerprint>) {
         });
     }
     (seen, order)
-}
-
-/// How a target's servers take it up.
-fn delivery(nginx: bool) -> Delivery {
-    let bare = if nginx { Bare::Placeholder } else { Bare::Nothing };
-    let zero = std::time::Duration::ZERO;
-    let takes_up = if nginx { TakesUp::OnReload } else { TakesUp::ByItself { within: zero } };
-    Delivery { takes_up, per_worker: false, stops_early: zero, bare, takes_revoked: true }
 }
 
 pub(super) fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Agent;
 use super::asking::{Brought, Errand, Failure, Fresh};
+use super::kinds;
 use super::looking::{self, Looked, One, Shown, ShownStaple, Viewing};
 use super::message::Message;
 use super::server::Server;
@@ -90,6 +91,7 @@ impl Agent {
             url: self.world.url(from).clone(),
             profile: known.profile.clone(),
             hash: self.world.hashes.get(&from).copied(),
+            sha1_first: self.sha1_wanted.contains(&cert),
             validators: known
                 .validators
                 .as_ref()
@@ -187,10 +189,7 @@ impl Agent {
         let place = self.world.places.get(&target);
         match (what, place) {
             (Some(what), Some(place)) => match &place.spot {
-                Spot::Written(at) => {
-                    let at = at.clone();
-                    self.write(Job::Publish { target, at, content, what });
-                }
+                Spot::Written(at) => self.put_into_file(target, at.clone(), content, what),
                 Spot::Answered(_) => {
                     self.put_in_answers(place, &what);
                     let outcome = Ok(content);
@@ -258,11 +257,13 @@ impl Agent {
         // Where new workers were seen, only they take connections.
         let seen = self.world.servers.get(&server).is_some_and(Server::is_seen);
         let patience = if seen { PATIENCE_WHERE_SEEN } else { PATIENCE };
+        let kind = self.world.servers.get(&server).map(|server| server.kind);
+        let by_certificate = kind.is_some_and(kinds::chooses_by_certificate);
         let viewing = Viewing {
             target,
             server,
-            deployments: deployments.iter().filter_map(|one| known.get(one.at).cloned()).collect(),
-            keys: looking::kinds(leaves.map(|known| known.leaf.key_type())),
+            deployments: self.views(&deployments, &known, by_certificate),
+            keys: looking::kinds(leaves.map(|known| known.leaf.key_type()), by_certificate),
             expected,
             patience,
         };
@@ -375,12 +376,12 @@ impl Agent {
         }
     }
 
-    fn write(&self, job: Job) {
+    pub(super) fn write(&self, job: Job) {
         let writer = self.writer.as_ref();
         writer.expect("actions are performed with a store, and a store has a writer").write(job);
     }
 
-    fn send(&self, message: Message) {
+    pub(super) fn send(&self, message: Message) {
         self.outbox.send(message).expect("the agent holds the receiver");
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::kinds;
 use crate::config::settings;
 use crate::digest::Digest;
 use crate::discover;
-use crate::discover::Deployment;
+use crate::discover::{Address, Deployment};
 use crate::plan::{self, Sighting, Why};
 use crate::reload::{self, Mode, Reloader, Snapshot, Watch};
 use crate::store::{Loaded, LoadedServer};
@@ -20,6 +21,8 @@ pub(super) struct Server {
     pub(super) kind: discover::Kind,
     pub(super) deployments: Arc<[Deployment]>,
     pub(super) config: Option<PathBuf>,
+    /// Where it takes commands.
+    pub(super) admin: Arc<[Address]>,
     pub(super) complete: bool,
     pub(super) reloader: Reloader,
     pub(super) last_reload: Option<(UnixTime, Why)>,
@@ -40,23 +43,21 @@ impl Server {
         settings: Option<&settings::Server>,
         loaded: LoadedServer,
     ) -> Server {
-        let kind = match model.kind {
-            discover::Kind::Nginx => reload::Kind::Nginx,
-            discover::Kind::Apache => reload::Kind::Apache,
-            _ => reload::Kind::Other,
-        };
+        let kind = kinds::reload(model.kind);
         let mode = settings.and_then(|settings| settings.reload.clone());
         let pid_file = match &mode {
             Some(Mode::Signal(path)) => Some(path.clone()),
             _ => model.pid_file.clone(),
         };
-        let reloader = Reloader::new(reload::Settings::new(kind, mode.clone(), pid_file.clone()));
+        let how = reload::Settings::new(kind, mode.clone(), pid_file.clone());
+        let reloader = Reloader::new(reload::Settings { config: model.config.clone(), ..how });
         let known = loaded.identity.and_then(|identity| identity.parse().ok());
         let mut server = Server {
             key,
             kind: model.kind,
             deployments: model.deployments.clone(),
             config: model.config.clone(),
+            admin: model.admin.clone(),
             complete: model.complete,
             reloader,
             last_reload: None,
@@ -92,6 +93,7 @@ impl Server {
     pub(super) fn update(&mut self, model: &discover::ServerModel) {
         self.complete = model.complete;
         self.deployments = model.deployments.clone();
+        self.admin = model.admin.clone();
     }
 
     /// What it was proved to have taken up for a target before this agent started.
@@ -121,12 +123,17 @@ impl Server {
             None => None,
         };
         let seen = self.is_seen();
-        // A command reaches servers whose processes cannot be seen from here (containers).
-        let told = matches!(self.mode, Some(Mode::Command(_)));
+        let told = match &self.mode {
+            // A command reaches servers whose processes cannot be seen from here (containers).
+            Some(Mode::Command(_)) => true,
+            // systemd knows whether there is anything to reload.
+            Some(Mode::Systemd(_)) => self.watch.is_none(),
+            _ => false,
+        };
         self.facts = plan::Server {
             running: seen || told,
             reloads: self.reloader.mode() != Mode::Off,
-            probed: self.probe,
+            probed: self.probe && self.kind != discover::Kind::Files,
         };
         sighting
     }

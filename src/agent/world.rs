@@ -86,6 +86,8 @@ pub(super) struct Deployed {
     pub(super) at: usize,
     /// The certificates that it presents.
     pub(super) leaves: Vec<CertId>,
+    /// A staple there would keep the server from starting.
+    pub(super) barred: bool,
 }
 
 /// Where a staple is put for servers to find it.

@@ -13,7 +13,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::message::Message;
 use crate::ocsp::Staple;
-use crate::plan::{CertId, Content, Event, TargetId};
+use crate::plan::{CertId, Content, Event, PublishFault, TargetId};
+use crate::publish::admin::{self, Pair, Socket, TellError, Told};
 use crate::publish::{self, Publishable, Publisher, Target};
 use crate::store::Store;
 
@@ -31,9 +32,18 @@ pub(super) enum Job {
     /// A staple becomes the one that is held.
     Keep { cert: CertId, staple: Staple },
     /// A target gets its content.
-    Publish { target: TargetId, at: Target, content: Content, what: What },
+    Publish { target: TargetId, at: Target, content: Content, what: What, running: Vec<Running> },
+    /// A running server gets what lies in a target already.
+    Tell { staple: Staple, running: Vec<Running> },
     /// What a crash left half-written beside these targets goes, and responses of long ago with it.
     Tidy(Vec<Target>),
+}
+
+/// A server that takes staples while it runs, and what to say to it.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    pub(super) sockets: Arc<[Socket]>,
+    pub(super) pair: Pair,
 }
 
 /// How long every response that was ever published can be looked up.
@@ -74,8 +84,13 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
         for job in std::iter::once(first).chain(queue.try_iter()) {
             match job {
                 Job::Keep { cert, staple } => keeps.push((cert, staple)),
-                Job::Publish { target, at, content, what } => {
-                    publishes.push((target, at, content, what));
+                Job::Publish { target, at, content, what, running } => {
+                    publishes.push((target, at, content, what, running));
+                }
+                Job::Tell { staple, running } => {
+                    if let Err(error) = tell(&running, &staple) {
+                        tracing::warn!("{}", said(&error));
+                    }
                 }
                 Job::Tidy(targets) => tidy(&publisher, store, &targets),
             }
@@ -110,10 +125,12 @@ fn keep(store: &Store, keeps: &[(CertId, Staple)]) -> Vec<Outcome> {
     outcomes.collect()
 }
 
-fn publish(publisher: &Publisher, publishes: &[(TargetId, Target, Content, What)]) -> Vec<Outcome> {
+type Publish = (TargetId, Target, Content, What, Vec<Running>);
+
+fn publish(publisher: &Publisher, publishes: &[Publish]) -> Vec<Outcome> {
     let items: Vec<_> = publishes
         .iter()
-        .map(|(_, at, _, what)| {
+        .map(|(_, at, _, what, _)| {
             let what = match what {
                 What::Staple(staple) => Publishable::Staple(staple),
                 What::Placeholder => Publishable::Placeholder,
@@ -123,13 +140,45 @@ fn publish(publisher: &Publisher, publishes: &[(TargetId, Target, Content, What)
         })
         .collect();
     let published = publisher.publish(&items);
-    let outcomes = publishes.iter().zip(published).map(|((target, _, content, _), outcome)| {
-        let complaint = outcome.as_ref().err().map(|error| match error.hint() {
-            Some(hint) => format!("{error}; {hint}"),
-            None => error.to_string(),
+    let outcomes =
+        publishes.iter().zip(published).map(|((target, _, content, what, running), outcome)| {
+            let mut complaint = outcome.as_ref().err().map(|error| match error.hint() {
+                Some(hint) => format!("{error}; {hint}"),
+                None => error.to_string(),
+            });
+            let mut outcome = outcome.map(|_| *content).map_err(|error| error.fault());
+            // The file first: whoever starts or reloads the server in between finds the newest there.
+            if let (Ok(_), What::Staple(staple)) = (&outcome, what)
+                && let Err(error) = tell(running, staple)
+            {
+                complaint = Some(said(&error));
+                outcome = Err(PublishFault::Failed);
+            }
+            (Event::Published { target: *target, outcome }, complaint)
         });
-        let outcome = outcome.map(|_| *content).map_err(|error| error.fault());
-        (Event::Published { target: *target, outcome }, complaint)
-    });
     outcomes.collect()
+}
+
+/// Tells every server that runs. One that does not reads the file when it starts.
+fn tell(running: &[Running], staple: &Staple) -> Result<(), TellError> {
+    for Running { sockets, pair } in running {
+        for socket in sockets.iter() {
+            match admin::tell(socket, pair, staple.der())? {
+                // All sockets of one server lead to the same.
+                Told::Taken => break,
+                Told::OtherCertificate => {
+                    let certificate = pair.certificate.display();
+                    tracing::info!(%socket, %certificate, "presents another certificate still");
+                    break;
+                }
+                Told::Absent => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn said(error: &TellError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }

@@ -12,6 +12,7 @@ use super::asn1::{
     self, BasicResponse, CertStatus, CrlReason, OcspResponse, ResponderRef, ResponseData,
     SingleResponse,
 };
+use super::request::{CertIdHash, HASHES};
 use crate::pki::{Serial, name_text};
 use crate::time::UnixTime;
 
@@ -74,6 +75,18 @@ pub struct Answer {
     pub(super) issuer_name_hash: Box<[u8]>,
     pub(super) issuer_key_hash: Box<[u8]>,
     pub(super) unknown_critical: Option<ObjectIdentifier>,
+}
+
+impl Answer {
+    /// What its CertID is hashed by (RFC 6960 §4.1.1); `None` for a hash without a name here.
+    pub fn cert_id_hash(&self) -> Option<CertIdHash> {
+        let [sha1, sha256, ..] = HASHES else { return None };
+        match self.hash {
+            oid if oid == sha1.0 => Some(CertIdHash::Sha1),
+            oid if oid == sha256.0 => Some(CertIdHash::Sha256),
+            _ => None,
+        }
+    }
 }
 
 /// When and why a certificate was revoked.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Revocation, Status};
+use super::{CertIdHash, Response, Revocation, Status};
 use crate::digest::{Digest, Fingerprint};
 use crate::pki::Certificate;
 use crate::plan::Facts;
@@ -36,6 +36,13 @@ pub(super) enum Signer {
 }
 
 impl Staple {
+    /// What the CertID of the first answer in it is hashed by; `None` for a hash without a name here.
+    /// Some servers take no other than SHA-1, and look no further than the first.
+    pub fn cert_id_hash(&self) -> Option<CertIdHash> {
+        let response = Response::decode(&self.der).ok()?;
+        response.answers().first()?.cert_id_hash()
+    }
+
     /// The DER OCSPResponse as received: what servers staple.
     pub fn der(&self) -> &[u8] {
         &self.der

@@ -4,6 +4,7 @@
 //! it finds (facts/servers.md 11), so what is written here is the only check there is. [`adopt`] makes
 //! targets in root's folders links into the one folder that the agent may write to.
 
+pub mod admin;
 pub mod adopt;
 mod reserve;
 

@@ -1,0 +1,134 @@
+//! What particular servers need besides a file: HAProxy's socket, and a care for what stops a start.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Agent;
+use super::kinds;
+use super::message::Message;
+use super::world::{Deployed, Place};
+use super::writer::{Job, Running, What};
+use crate::discover::{Address, Deployment, Kind, ServerName};
+use crate::ocsp::CertIdHash;
+use crate::plan::{Content, Event, PublishFault, TargetId};
+use crate::publish::Target;
+use crate::publish::admin::{Pair, Socket, can_be_named};
+
+/// What keeps a staple from a target.
+enum Obstacle {
+    /// A server would not start with any staple there.
+    Barred,
+    /// A server takes no CertID but SHA-1's.
+    OtherHash(Kind),
+}
+
+impl Agent {
+    /// Has a file written, and the servers told that take it while they run.
+    pub(super) fn put_into_file(
+        &mut self,
+        target: TargetId,
+        at: Target,
+        content: Content,
+        what: What,
+    ) {
+        let place = &self.world.places[&target];
+        match self.obstacle(place, &what) {
+            None => {
+                let running = self.running(place);
+                self.write(Job::Publish { target, at, content, what, running });
+            }
+            Some(Obstacle::Barred) => {
+                self.complain(format!(
+                    "{at}: HAProxy would not start with a staple beside a certificate file that lacks its \
+                     issuer; put the whole chain into the file"
+                ));
+                let (content, what) = (Content::Nothing, What::Nothing);
+                let running = Vec::new();
+                self.write(Job::Publish { target, at, content, what, running });
+            }
+            Some(Obstacle::OtherHash(kind)) => {
+                self.complain(format!(
+                    "{at}: {kind} takes no answer but one whose CertID is hashed by SHA-1, and the responder \
+                     gave another; if [[issuer]] has cert_id_hash, make it \"auto\" or \"sha1\""
+                ));
+                let outcome = Err(PublishFault::Refused);
+                self.send(Message::Written(vec![(Event::Published { target, outcome }, None)]));
+            }
+        }
+    }
+
+    fn obstacle(&self, place: &Place, what: &What) -> Option<Obstacle> {
+        let What::Staple(staple) = what else { return None };
+        if place.deployments.iter().any(|one| one.barred) {
+            return Some(Obstacle::Barred);
+        }
+        let kinds = place.deployments.iter().filter_map(|one| self.world.servers.get(&one.server));
+        let picky = kinds.map(|server| server.kind).find(|kind| kinds::wants_sha1(*kind))?;
+        let other = staple.cert_id_hash() != Some(CertIdHash::Sha1);
+        other.then_some(Obstacle::OtherHash(picky))
+    }
+
+    /// The servers that take a target's staple while they run.
+    fn running(&self, place: &Place) -> Vec<Running> {
+        let running = |one: &Deployed| {
+            let server = self.world.servers.get(&one.server)?;
+            let deployment = server.deployments.get(one.at)?;
+            let theirs = |path: &Path| can_be_named(path).then(|| path.to_owned());
+            let pair = Pair {
+                certificate: theirs(&deployment.certificates.first()?.file.theirs)?,
+                staple: theirs(&deployment.stapling_file.as_ref()?.value.theirs)?,
+            };
+            let sockets: Arc<[Socket]> = server.admin.iter().filter_map(socket).collect();
+            (!sockets.is_empty()).then_some(Running { sockets, pair })
+        };
+        place.deployments.iter().filter_map(running).collect()
+    }
+
+    /// Tells running servers what lies in a target.
+    pub(super) fn tell_running(&self, target: TargetId, content: Content) {
+        let (Some(place), Some(staple)) =
+            (self.world.places.get(&target), self.world.staple(content))
+        else {
+            return;
+        };
+        let running = self.running(place);
+        if !running.is_empty() && self.store.is_some() {
+            self.write(Job::Tell { staple: staple.clone(), running });
+        }
+    }
+
+    /// What is to be looked at by handshake; `by_certificate`: a deployment without names of its own
+    /// answers to those of its certificate.
+    pub(super) fn views(
+        &self,
+        deployments: &[&Deployed],
+        known: &[Deployment],
+        by_certificate: bool,
+    ) -> Vec<Deployment> {
+        let view = |one: &&Deployed| {
+            let mut deployment = known.get(one.at)?.clone();
+            if by_certificate && deployment.names.is_empty() {
+                let leaf = one.leaves.first().and_then(|id| self.world.certificates.get(id));
+                let names = leaf.map(|known| known.leaf.names()).unwrap_or_default();
+                deployment.names = names.iter().map(|name| named(name)).collect();
+            }
+            Some(deployment)
+        };
+        deployments.iter().filter_map(view).collect()
+    }
+}
+
+fn named(name: &str) -> ServerName {
+    match name.starts_with('*') {
+        true => ServerName::Wildcard(name.into()),
+        false => ServerName::Exact(name.into()),
+    }
+}
+
+fn socket(address: &Address) -> Option<Socket> {
+    match address {
+        Address::Unix(path) => Some(Socket::Unix(path.to_path_buf())),
+        Address::Ip(address) => Some(Socket::Tcp(*address)),
+        Address::Host(..) => None,
+    }
+}
