@@ -15,8 +15,8 @@ const MAX_LINES: usize = 100;
 /// The connection's, or what the server answers instead.
 pub(super) async fn smtp<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
     reply(stream, "220").await?;
-    // An address literal names this client truly wherever it runs (RFC 5321 §4.1.3).
-    stream.write_all(b"EHLO [127.0.0.1]\r\n").await?;
+    // An address literal would be truer, and has servers look for its name.
+    stream.write_all(b"EHLO localhost\r\n").await?;
     let extensions = reply(stream, "250").await?;
     let offered = extensions.iter().any(|line| line.trim().eq_ignore_ascii_case("STARTTLS"));
     if !offered {

@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Daemon {
     child: Child,
     log: PathBuf,
+    port: Option<u16>,
 }
 
 impl Daemon {
@@ -26,6 +27,7 @@ impl Daemon {
     /// With the log, when it does not come up.
     pub fn start(command: &mut Command, log: &Path, port: u16) -> Daemon {
         let mut daemon = Daemon::launch(command, log);
+        daemon.port = Some(port);
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = daemon.ended();
@@ -41,7 +43,7 @@ impl Daemon {
         let file = || File::options().create(true).append(true).open(log).expect("ours");
         command.stdin(Stdio::null()).stdout(file()).stderr(file());
         let child = command.spawn().expect("it can be executed");
-        Daemon { child, log: log.to_owned() }
+        Daemon { child, log: log.to_owned(), port: None }
     }
 
     /// Its pid.
@@ -71,6 +73,36 @@ impl Daemon {
         true
     }
 
+    /// The pids of its children.
+    pub fn children(&self) -> Vec<i32> {
+        let pid = self.pid();
+        let pids = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let pids = pids.unwrap_or_default();
+        pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
+    /// Sends a signal and waits until it says `done`, or one of `refused`.
+    ///
+    /// # Errors
+    /// What it has said since, when that is a refusal.
+    pub fn signal_until(&self, signal: Signal, done: &str, refused: &str) -> Result<(), String> {
+        let before = self.log().len();
+        self.signal(signal);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            let since = log[before..].to_owned();
+            if since.contains(refused) {
+                return Err(since);
+            }
+            if since.contains(done) {
+                return Ok(());
+            }
+            assert!(Instant::now() < deadline, "it neither reloads nor refuses:\n{log}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// What it has said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -85,6 +117,12 @@ impl Drop for Daemon {
         if !self.wait_for_end() {
             let _ = self.child.kill();
             let _ = self.child.wait();
+        }
+        // Its children may take a connection or two when it is gone already.
+        let deadline = Instant::now() + PATIENCE;
+        let answers = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        while self.port.is_some_and(answers) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
         }
     }
 }

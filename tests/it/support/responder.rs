@@ -33,6 +33,8 @@ use tokio::sync::mpsc as channel;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::port::free_port;
+
 /// One HTTP request, as it came.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -177,7 +179,7 @@ impl Responder {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime can be made");
             runtime.block_on(async move {
-                let listener = bound(0).listen(1024).expect("it is bound");
+                let listener = bound(free_port()).listen(1024).expect("it is bound");
                 told.send(listener.local_addr().expect("it is bound").port()).expect("it waits");
                 run(listener, receiver, for_thread).await;
             });

@@ -8,9 +8,12 @@
 //! cargo test --test it -- --ignored --exact e2e::servers::table --nocapture
 //! ```
 
-#[allow(dead_code, reason = "each kind of server takes what it needs")]
+mod exim;
 mod ground;
+mod haproxy;
+mod hitch;
 mod host;
+mod lighttpd;
 mod nginx;
 mod properties;
 mod record;

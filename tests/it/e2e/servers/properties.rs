@@ -78,7 +78,7 @@ pub(super) fn outage<S: Server>() {
     let before = clients.so_far();
     let counts = clients.wait_until(PATIENCE, |counts| {
         let newer = |site: &&str| counts.staples(site) > before.staples(site);
-        counts.not_good() > 0 || S::SITES.iter().all(|site| newer(site))
+        counts.not_good() > 0 || S::SITES.iter().all(newer)
     });
     drop(clients);
     assert_eq!(counts.not_good(), 0, "{counts:#?}");
