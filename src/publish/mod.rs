@@ -7,7 +7,9 @@
 pub mod admin;
 pub mod adopt;
 mod reserve;
+pub mod store_entry;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,8 @@ use reserve::Reserve;
 
 /// Longer ones are no OCSP responses.
 const MAX_BYTES: u64 = 64 * 1024;
+/// The same in base64, with some words around it.
+const MAX_ENTRY_BYTES: u64 = 96 * 1024;
 
 /// Where staples go when nothing else is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +38,29 @@ pub struct Settings {
 pub enum Target {
     /// A file by its absolute path; a link is followed, and stays.
     File(PathBuf),
+    /// An entry of mod_md's store by its absolute path; see [`store_entry`]. There is none where another
+    /// target would hold the placeholder.
+    StoreEntry(PathBuf),
 }
 
 impl Target {
     /// The file that is written.
     pub fn path(&self) -> &Path {
-        let Target::File(path) = self;
+        let (Target::File(path) | Target::StoreEntry(path)) = self;
         path
+    }
+
+    /// What the file holds when it is as ordered; `None`: there is no file.
+    fn bytes<'a>(&self, what: Publishable<'a>) -> Option<Cow<'a, [u8]>> {
+        match (self, what) {
+            (_, Publishable::Nothing) => None,
+            (Target::File(_), Publishable::Staple(staple)) => Some(staple.der().into()),
+            (Target::File(_), Publishable::Placeholder) => Some(Cow::Borrowed(&TRY_LATER)),
+            (Target::StoreEntry(_), Publishable::Staple(staple)) => {
+                Some(store_entry::encode(staple).into())
+            }
+            (Target::StoreEntry(_), Publishable::Placeholder) => None,
+        }
     }
 }
 
@@ -129,7 +149,7 @@ impl Publisher {
 
     /// Removes half-written files that a crash left beside targets.
     pub fn clean<'a>(&self, targets: impl IntoIterator<Item = &'a Target>) {
-        let folders = targets.into_iter().filter_map(|Target::File(path)| path.parent());
+        let folders = targets.into_iter().filter_map(|target| target.path().parent());
         let folders: std::collections::BTreeSet<_> = folders.collect();
         for folder in folders {
             // A folder that is missing or closed to us has nothing of ours in it.
@@ -145,11 +165,17 @@ impl Publisher {
 /// # Errors
 /// Something else than a short regular file is there, or it may not be read. A pipe is not waited for.
 pub fn inspect(target: &Target) -> Result<What, PublishError> {
-    let Target::File(path) = target;
-    Ok(match files::read(path, MAX_BYTES)? {
-        None => What::Missing,
-        Some(bytes) if bytes == TRY_LATER => What::Placeholder,
-        Some(bytes) => What::Bytes(bytes),
+    Ok(match target {
+        Target::File(path) => match files::read(path, MAX_BYTES)? {
+            None => What::Missing,
+            Some(bytes) if bytes == TRY_LATER => What::Placeholder,
+            Some(bytes) => What::Bytes(bytes),
+        },
+        // An entry without a response is something foreign, like a response that is none.
+        Target::StoreEntry(path) => match files::read(path, MAX_ENTRY_BYTES)? {
+            None => What::Missing,
+            Some(entry) => What::Bytes(store_entry::decode(&entry).unwrap_or_default()),
+        },
     })
 }
 
@@ -158,16 +184,16 @@ type Progress = Result<Option<Done>, PublishError>;
 
 /// Sees what need not be written, and what cannot.
 fn prepare(target: &Target, what: Publishable<'_>) -> Progress {
-    let Target::File(path) = target;
+    let path = target.path();
     if !path.is_absolute() {
         let source = std::io::ErrorKind::InvalidInput.into();
-        return Err(FileError { path: path.clone(), step: Step::Follow, source }.into());
+        return Err(FileError { path: path.to_owned(), step: Step::Follow, source }.into());
     }
     // What cannot be read may still be replaced.
-    let unchanged = match (inspect(target), what.bytes()) {
-        (Ok(What::Bytes(found)), Some(bytes)) => found == bytes,
-        (Ok(What::Placeholder), Some(bytes)) => bytes == TRY_LATER,
-        (Ok(What::Missing), None) => true,
+    let unchanged = match (inspect(target), what) {
+        (Ok(What::Bytes(found)), Publishable::Staple(staple)) => found == staple.der(),
+        (Ok(What::Placeholder), Publishable::Placeholder) => true,
+        (Ok(What::Missing), what) => target.bytes(what).is_none(),
         _ => false,
     };
     Ok(unchanged.then_some(Done::Unchanged))
@@ -177,13 +203,27 @@ fn prepare(target: &Target, what: Publishable<'_>) -> Progress {
 fn carry_out(orders: &[(Target, Publishable<'_>)], numbers: &[usize], outcomes: &mut [Progress]) {
     let left = |n: &&usize| matches!(outcomes[**n], Ok(None));
     let left: Vec<usize> = numbers.iter().filter(left).copied().collect();
+    let contents: Vec<_> = left.iter().map(|n| orders[*n].0.bytes(orders[*n].1)).collect();
     let (mut entries, mut written) = (Vec::new(), Vec::new());
-    for n in left {
-        let (Target::File(path), what) = &orders[n];
-        match what.bytes() {
+    for (n, content) in left.into_iter().zip(&contents) {
+        let target = &orders[n].0;
+        let path = target.path();
+        match content {
             Some(bytes) => {
-                entries.push(Entry::public(path, bytes));
-                written.push(n);
+                let made = match target {
+                    Target::File(_) => Ok(()),
+                    Target::StoreEntry(_) => store_entry::make_folders(path),
+                };
+                match made {
+                    Ok(()) => {
+                        entries.push(Entry::public(path, bytes));
+                        written.push(n);
+                    }
+                    Err(source) => {
+                        let (path, step) = (path.to_owned(), Step::Create);
+                        outcomes[n] = Err(FileError { path, step, source }.into());
+                    }
+                }
             }
             None => {
                 outcomes[n] = files::remove(path).map(|()| Some(Done::Written)).map_err(Into::into)
@@ -197,16 +237,6 @@ fn carry_out(orders: &[(Target, Publishable<'_>)], numbers: &[usize], outcomes: 
 
 fn is_full(outcome: &Progress) -> bool {
     matches!(outcome, Err(PublishError(error)) if error.is_full())
-}
-
-impl<'a> Publishable<'a> {
-    fn bytes(self) -> Option<&'a [u8]> {
-        match self {
-            Publishable::Staple(staple) => Some(staple.der()),
-            Publishable::Placeholder => Some(&TRY_LATER),
-            Publishable::Nothing => None,
-        }
-    }
 }
 
 /// Why a target was not written, or could not be looked at.
@@ -225,6 +255,13 @@ impl PublishError {
         use std::io::ErrorKind as Kind;
         let FileError { path, step, source } = &self.0;
         let folder = path.parent().unwrap_or(path).display();
+        let refused = matches!(source.kind(), Kind::NotFound | Kind::PermissionDenied);
+        if refused && store_entry::is_one(path) {
+            // A link would not do: mod_md puts its own entries in its place.
+            return Some(format!(
+                "mod_md's store is Apache's own: let this user write to {folder} as well, for instance by an ACL: setfacl -m u:staplekeeper:rwx,d:u:staplekeeper:rwx {folder}"
+            ));
+        }
         match source.kind() {
             Kind::InvalidInput if !path.is_absolute() => Some("give its whole path".to_owned()),
             Kind::NotFound if *step == Step::Create => Some(format!(

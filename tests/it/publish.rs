@@ -9,7 +9,9 @@ use nix::unistd::geteuid;
 use staplekeeper::ocsp::TRY_LATER;
 use staplekeeper::plan::PublishFault;
 use staplekeeper::publish::adopt::{Wanted, carry_out, plan};
-use staplekeeper::publish::{Done, Publishable, Publisher, Settings, Target, What, inspect};
+use staplekeeper::publish::{
+    Done, Publishable, Publisher, Settings, Target, What, inspect, store_entry,
+};
 
 use crate::support::disk::SmallDisk;
 use crate::support::nginx::{Nginx, Site};
@@ -265,4 +267,50 @@ fn nginx_starts_with_an_adopted_target() {
     publish(&publisher, &target, Publishable::Staple(&real));
     assert!(target.is_symlink());
     assert_eq!(nginx.reload(), Ok(()));
+}
+
+#[test]
+fn entries_of_mod_mds_store_are_made_read_and_removed() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let publisher = publisher(folder.path());
+    let leaf = &leaves(1)[0];
+    let (old, new) = (staple(leaf, 60), staple(leaf, 0));
+    let entry = store_entry::path(&folder.path().join("md/ocsp/other"), b"leaf");
+    let target = Target::StoreEntry(entry.clone());
+    let publish = |what| {
+        let done = publisher.publish(&[(target.clone(), what)]).pop().expect("one outcome");
+        (done.expect("published"), inspect(&target).expect("readable"))
+    };
+    let cases = [
+        (Publishable::Nothing, Done::Unchanged, What::Missing),
+        (Publishable::Placeholder, Done::Unchanged, What::Missing),
+        (Publishable::Staple(&old), Done::Written, What::Bytes(old.der().to_vec())),
+        (Publishable::Staple(&old), Done::Unchanged, What::Bytes(old.der().to_vec())),
+        (Publishable::Staple(&new), Done::Written, What::Bytes(new.der().to_vec())),
+        (Publishable::Placeholder, Done::Written, What::Missing),
+        (Publishable::Staple(&new), Done::Written, What::Bytes(new.der().to_vec())),
+        (Publishable::Nothing, Done::Written, What::Missing),
+    ];
+    for (what, done, there) in cases {
+        assert_eq!(publish(what), (done, there), "{what:?}");
+    }
+    publish(Publishable::Staple(&new));
+    let text = fs::read_to_string(&entry).expect("there");
+    let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(read["status"], "good");
+    for bound in ["from", "until"] {
+        let date = read["valid"][bound].as_str().expect("a date");
+        assert!(date.ends_with(" GMT") && date.len() == 29, "{text}");
+    }
+    // What is no entry is replaced.
+    fs::write(&entry, "{}").expect("ours");
+    assert_eq!(inspect(&target).expect("readable"), What::Bytes(Vec::new()));
+    assert_eq!(publish(Publishable::Staple(&new)).0, Done::Written);
+    // Where there is no Apache, nothing is made.
+    let nowhere = store_entry::path(&folder.path().join("none/etc/md/ocsp/other"), b"leaf");
+    let nowhere = Target::StoreEntry(nowhere);
+    let refused = publisher.publish(&[(nowhere, Publishable::Staple(&new))]).pop();
+    let refused = refused.expect("one outcome").expect_err("too much is missing");
+    assert_eq!(refused.fault(), PublishFault::Refused);
+    assert!(refused.hint().is_some_and(|hint| hint.contains("mod_md")), "{refused}");
 }
