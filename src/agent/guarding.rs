@@ -72,7 +72,8 @@ impl Agent {
         tampered
     }
 
-    fn look_again(&mut self, id: TargetId) {
+    /// Tells the planner once more of a target and what lies in it.
+    pub(super) fn look_again(&mut self, id: TargetId) {
         let place = self.world.places.get(&id).into_iter();
         let found = prepare::inspect(place, &self.world, self.clock.now().wall);
         if let Some(inspected) = found.into_iter().next() {

@@ -25,6 +25,7 @@ mod report;
 mod server;
 mod sighting;
 pub mod status;
+mod storing;
 mod telling;
 mod world;
 mod writer;

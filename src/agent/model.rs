@@ -50,7 +50,7 @@ pub fn scan_settings(settings: &Settings) -> discover::Settings {
 
 /// A certificate as a scan shows it.
 pub(super) struct Seen {
-    leaf: Arc<Certificate>,
+    pub(super) leaf: Arc<Certificate>,
     issued: Option<Issued>,
     names: Vec<Arc<str>>,
 }
@@ -192,8 +192,12 @@ impl Agent {
         self.sha1_wanted.clear();
         for (server, model) in servers.iter().zip(&scan.servers) {
             for (at, deployment) in model.deployments.iter().enumerate() {
+                let one = (*server, at);
+                if self.want_entries(scan, one, deployment, seen, &mut served, &mut wanted) {
+                    continue;
+                }
                 let Some(target) = deployment.target() else {
-                    self.want_answers(scan, (*server, at), deployment, seen, &mut wanted);
+                    self.want_answers(scan, one, deployment, seen, &mut wanted);
                     continue;
                 };
                 let spot = Spot::Written(Target::File(resolved(&target.ours)));
@@ -355,10 +359,11 @@ impl Agent {
         let (spot, servers, claimants) =
             (place.spot.clone(), place.servers(), place.claimants.clone());
         let readers = servers.iter().filter(|_| spot.written().is_some());
-        let delivery = kinds::delivery(readers.map(|id| self.world.servers[id].kind));
+        let kinds = || kinds::delivery(readers.map(|id| self.world.servers[id].kind));
+        let apaches = self.apaches_delivery(place, inspected.facts.as_ref());
         let target = plan::Target {
             claimants,
-            delivery,
+            delivery: apaches.unwrap_or_else(kinds),
             published: inspected.content,
             published_facts: inspected.facts,
             loaded: self.loaded(&spot.key(), &servers),
@@ -462,7 +467,7 @@ pub(super) fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
 }
 
 /// The file that a path leads to, over links; the file itself need not exist.
-fn resolved(path: &Path) -> PathBuf {
+pub(super) fn resolved(path: &Path) -> PathBuf {
     if let Ok(found) = path.canonicalize() {
         return found;
     }

@@ -18,6 +18,7 @@ use crate::plan::{
     About, Action, Answer, Ask, CertId, Content, Event, FetchFault, Notice, PublishFault,
     ResponderId, Served, ServerId, TargetId,
 };
+use crate::publish::Target;
 use crate::store::{self, Habit, Record};
 
 /// How long a handshake is repeated that does not show what is expected, and how long where a reload
@@ -227,7 +228,16 @@ impl Agent {
                     _ => tracing::info!(%target, "withdrew the staple"),
                 }
             }
+            let entry = match &event {
+                Event::Published { target, outcome: Ok(_) } => {
+                    let spot = self.world.target(*target).written();
+                    spot.filter(|one| matches!(one, Target::StoreEntry(_))).map(|_| *target)
+                }
+                _ => None,
+            };
             self.handle(event);
+            // How soon mod_md looks for the next one depends on what this one says.
+            entry.into_iter().for_each(|target| self.look_again(target));
         }
     }
 
