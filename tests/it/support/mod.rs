@@ -15,4 +15,5 @@ pub mod port;
 pub mod program;
 pub mod responder;
 pub mod scene;
+pub mod socket;
 pub mod staples;

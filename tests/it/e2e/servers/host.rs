@@ -42,7 +42,8 @@ impl<S: Server> Host<S> {
         for (site, _, leaf) in &leaves {
             server.install(&ground, site, leaf);
         }
-        let agent = Agent::new();
+        let mut agent = Agent::new();
+        server.prepare(&mut agent);
         agent.configure(&format!("watch = []\n{}{tables}", server.tables()));
         Host { agent, server, authority, ground, leaves }
     }

@@ -8,6 +8,8 @@
 //! cargo test --test it -- --ignored --exact e2e::servers::table --nocapture
 //! ```
 
+mod apache_md;
+mod apache_ssl;
 mod exim;
 mod ground;
 mod haproxy;
@@ -21,6 +23,7 @@ mod record;
 use ground::Ground;
 use staplekeeper::confirm::StartTls;
 
+use crate::support::agent::Agent;
 use crate::support::ca::Identity;
 
 /// What is asked of each server, in the order of the table's columns.
@@ -89,6 +92,9 @@ pub(super) trait Server: Sized {
 
     /// What the agent's configuration says for it: `[[server]]` and whatever else it needs.
     fn tables(&self) -> String;
+
+    /// What the agent is started with besides its configuration.
+    fn prepare(&self, _: &mut Agent) {}
 
     /// Puts a certificate and its key where the configuration has them, as an ACME client's hook does.
     fn install(&self, ground: &Ground, site: &str, leaf: &Identity) {
