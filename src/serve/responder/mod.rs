@@ -6,8 +6,9 @@
 //! `tryLater`.
 //!
 //! [`listen`] makes sockets or takes them over, [`worker`] is the threads and [`seats`] bounds what they
-//! serve at once, [`http`] answers one request: [`asked`] finds the OCSP request in a path, [`table`]
-//! the certificate that it means, [`answer`] says what HTTP has to say about the staple.
+//! serve at once, [`stream`] is a client's connection, [`http`] answers one request: [`asked`] finds the
+//! OCSP request in a path, [`table`] the certificate that it means, [`answer`] says what HTTP has to say
+//! about the staple.
 
 mod answer;
 mod asked;
@@ -15,6 +16,7 @@ mod counts;
 mod http;
 mod listen;
 mod seats;
+mod stream;
 mod table;
 mod worker;
 

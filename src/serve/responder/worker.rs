@@ -3,23 +3,24 @@
 //! The agent's own work never stands in their way, nor they in its.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::http::Desk;
 use super::listen::Socket;
-use super::seats::{Bell, Seat, Seats};
+use super::seats::{Seat, Seats};
+use super::stream::{Lingering, Stream};
 
 /// How long a client may take to say what it wants, and may be silent between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -113,10 +114,7 @@ pub(super) struct Room {
 
 impl Room {
     /// Has a connection answered on this thread.
-    async fn seat<S>(self: &Arc<Self>, accepted: io::Result<S>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn seat<S: Stream>(self: &Arc<Self>, accepted: io::Result<S>) {
         match accepted {
             Ok(stream) => {
                 let seat = self.seats.take();
@@ -135,28 +133,26 @@ impl Room {
     }
 }
 
-fn converse<S>(stream: S, room: Arc<Room>, seat: Seat) -> impl Future<Output = ()> + Send
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let bell: Bell = seat.bell();
+async fn converse<S: Stream>(stream: S, room: Arc<Room>, seat: Seat) {
+    if !matches!(timeout(HEAD_WITHIN, stream.speaks()).await, Ok(Ok(()))) {
+        return;
+    }
+    let bell = seat.bell();
     let service = service_fn(move |request| {
         bell.ring();
         let room = room.clone();
         async move { room.desk.reply(request).await }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
+    // Without `pipeline_flush`: it holds back the refusal of a request that is too long.
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
-        .pipeline_flush(true)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
-    async move {
-        let _seat = seat;
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a client of the OCSP responder left early");
-        }
+        .serve_connection(TokioIo::new(Lingering::new(stream)), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a client of the OCSP responder left early");
     }
 }

@@ -3,5 +3,7 @@
 mod abuse;
 mod answers;
 mod client;
+mod programs;
+mod requests;
 mod servers;
 mod sockets;

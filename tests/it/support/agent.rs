@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct Agent {
     environment: Vec<(String, String)>,
     /// Runs both as another user: `setpriv` words before the program.
     wrapper: Vec<String>,
+    /// Listening sockets that it is started with, as a service manager hands them over: one or two.
+    sockets: Vec<OwnedFd>,
 }
 
 /// What a command said.
@@ -59,7 +62,8 @@ impl Agent {
         open(folder.path());
         open(&folder.path().join("run"));
         let environment = Vec::new();
-        let agent = Agent { folder, child: None, environment, wrapper: Vec::new() };
+        let (wrapper, sockets) = (Vec::new(), Vec::new());
+        let agent = Agent { folder, child: None, environment, wrapper, sockets };
         agent.configure("");
         agent
     }
@@ -104,6 +108,31 @@ impl Agent {
         self
     }
 
+    /// Hands a listening socket over to it at each start (`LISTEN_FDS`); it stays open in between.
+    pub fn hand_over(&mut self, socket: impl Into<OwnedFd>) -> &mut Agent {
+        self.sockets.push(socket.into());
+        assert!(self.sockets.len() <= 2, "there are two ways in");
+        self
+    }
+
+    /// Puts the sockets where a service manager would: at descriptor 3 and behind.
+    fn with_sockets(&self, command: Command) -> Command {
+        let [first, rest @ ..] = &*self.sockets else { return command };
+        let count = self.sockets.len();
+        let script = format!(
+            "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_FDS={count} LISTEN_PID=$$; \
+             exec \"$@\""
+        );
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, "sh"]).arg(command.get_program()).args(command.get_args());
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.env_remove("STAPLEKEEPER_CONFIG");
+        let share =
+            |socket: &OwnedFd| Stdio::from(socket.try_clone().expect("a descriptor is free"));
+        shell.stdin(share(first)).stdout(rest.first().map_or_else(Stdio::null, share));
+        shell
+    }
+
     /// Starts it and returns when it says that it is ready.
     pub fn start(&mut self) -> &mut Agent {
         self.launch();
@@ -116,7 +145,9 @@ impl Agent {
         assert!(self.child.is_none(), "this agent runs already");
         let log = File::options().create(true).append(true).open(self.folder().join("log"));
         let mut command = self.program(&["run"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("the folder is ours"));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut command = self.with_sockets(command);
+        command.stderr(log.expect("the folder is ours"));
         self.child = Some(command.spawn().expect("the program can be executed"));
         self
     }
@@ -208,6 +239,14 @@ impl Agent {
         let ticks: u64 =
             fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
         Duration::from_millis(ticks * 10)
+    }
+
+    /// What it has in memory besides its code, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let figure = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        figure.expect("a running process has resident memory")
     }
 
     /// Asks for a refresh of everything again and again, from a thread that ends when the agent
