@@ -30,7 +30,7 @@
 //! | [`publish`] | shell | staples, placed where servers read them |
 //! | [`reload`] | shell | systemd, signals, commands; noticing others' reloads |
 //! | [`confirm`] | shell | handshakes that show what is served |
-//! | [`serve`] | shell | the control socket |
+//! | [`serve`] | shell | the control socket, the loopback OCSP responder |
 //! | [`clock`], [`files`] | shell | the machine's clocks; files that appear whole or not at all |
 //! | [`config`] | | the configuration file and what it means |
 //! | [`agent`] | | the loop that performs what the planner decides |
@@ -55,9 +55,9 @@
 //! | rule | where |
 //! | --- | --- |
 //! | RFC 6960 §3.2, acceptance of a response | [`ocsp::verify`] |
-//! | RFC 6960 §4.1, RFC 9654, requests and nonces | [`ocsp::request`] |
+//! | RFC 6960 §4.1, RFC 9654, requests and nonces | [`ocsp::request`], [`ocsp::Request`] |
 //! | RFC 6960 §4.2, responses | [`ocsp::Response`] |
-//! | RFC 6960 appendix A, RFC 9919 §6-7, HTTP and caching | [`fetch`] |
+//! | RFC 6960 appendix A, RFC 9919 §6-7, HTTP and caching | [`fetch`], [`serve::responder`] |
 //! | RFC 7633, Must-Staple | [`pki::TlsFeature`] |
 //! | RFC 8446 §4.4.2.1, RFC 6066 §8, staples in handshakes | [`confirm`] |
 //!
