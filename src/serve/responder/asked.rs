@@ -26,7 +26,7 @@ const MAX_READINGS: usize = 32;
 
 /// What the path may stand for: DER of the length that its first bytes say, the likeliest first. Most
 /// paths have one reading, and those without a request have none.
-pub(super) fn readings(path: &str) -> Vec<Vec<u8>> {
+pub fn readings(path: &str) -> Vec<Vec<u8>> {
     let text: Vec<u8> = percent_decode(path.as_bytes()).filter_map(letter).collect();
     let mut readings = Vec::new();
     let starts = text.iter().enumerate().filter(|(at, byte)| {

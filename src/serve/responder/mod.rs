@@ -28,6 +28,7 @@ use std::thread::available_parallelism;
 use tokio_util::sync::CancellationToken;
 
 use crate::time::UnixTime;
+pub use asked::readings;
 use counts::Counts;
 pub use counts::Tally;
 use http::Desk;
