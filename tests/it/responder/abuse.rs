@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use tokio::net::TcpSocket;
 
 use super::client::{Stand, encoded, parse, request};
 use crate::support::agent::eventually;
@@ -149,9 +150,10 @@ fn ten_thousand_connections_that_say_nothing_stop_nobody() {
     let before = scene.agent.resident_kib();
     let mut slowest = Duration::ZERO;
     let mut idle = Vec::with_capacity(IDLE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("an event loop");
     while idle.len() < IDLE {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-        idle.push(stream);
+        idle.push(runtime.block_on(connect_from_elsewhere(port)));
         if idle.len() % 500 == 0 {
             let (heard, took) = ask(port, &request);
             assert_eq!(heard, right, "with {} idle", idle.len());
@@ -170,6 +172,13 @@ fn ten_thousand_connections_that_say_nothing_stop_nobody() {
     // The agent itself does its work all the while.
     assert!(scene.agent.status().is_some());
     assert_eq!(scene.agent.command(&["refresh", "--no-reload"]).code, 0);
+}
+
+/// A connection whose own port is none of 127.0.0.1's: other tests come back to theirs.
+async fn connect_from_elsewhere(port: u16) -> tokio::net::TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket can be made");
+    socket.bind(([127, 0, 0, 2], 0).into()).expect("all of 127.0.0.0/8 is ours");
+    socket.connect(([127, 0, 0, 1], port).into()).await.expect("it listens")
 }
 
 /// Has this process's limit raised, where it is lower.
