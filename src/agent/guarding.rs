@@ -18,7 +18,7 @@ impl Agent {
         if !std::mem::take(&mut self.guard_anew) {
             return None;
         }
-        let written = self.world.places.values().filter_map(|place| place.spot.written());
+        let written = self.world.places.values().filter_map(|place| place.written());
         Some(written.map(|target| target.path().to_owned()).collect())
     }
 

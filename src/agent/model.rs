@@ -60,6 +60,8 @@ pub(super) struct Seen {
 pub(super) struct Wanted {
     pub(super) deployments: Vec<Deployed>,
     pub(super) claimants: Vec<Fingerprint>,
+    /// What is written, where the spot does not tell.
+    pub(super) entry: Option<Target>,
 }
 
 impl Agent {
@@ -322,7 +324,8 @@ impl Agent {
             named.insert(id);
             let claimants: Vec<CertId> =
                 one.claimants.iter().map(|leaf| self.world.cert_id(leaf)).collect();
-            let place = Place { spot, deployments: one.deployments, claimants, served: None };
+            let Wanted { deployments, entry, .. } = one;
+            let place = Place { spot, entry, deployments, claimants, served: None };
             match self.world.places.get_mut(&id) {
                 Some(before) if before.same_for_planning(&place) => {
                     before.deployments = place.deployments;
@@ -358,7 +361,7 @@ impl Agent {
         let Some(place) = self.world.places.get(&id) else { return };
         let (spot, servers, claimants) =
             (place.spot.clone(), place.servers(), place.claimants.clone());
-        let readers = servers.iter().filter(|_| spot.written().is_some());
+        let readers = servers.iter().filter(|_| place.written().is_some());
         let kinds = || kinds::delivery(readers.map(|id| self.world.servers[id].kind));
         let apaches = self.apaches_delivery(place, inspected.facts.as_ref());
         let target = plan::Target {
@@ -467,7 +470,7 @@ pub(super) fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
 }
 
 /// The file that a path leads to, over links; the file itself need not exist.
-pub(super) fn resolved(path: &Path) -> PathBuf {
+fn resolved(path: &Path) -> PathBuf {
     if let Ok(found) = path.canonicalize() {
         return found;
     }

@@ -18,7 +18,6 @@ use crate::plan::{
     About, Action, Answer, Ask, CertId, Content, Event, FetchFault, Notice, PublishFault,
     ResponderId, Served, ServerId, TargetId,
 };
-use crate::publish::Target;
 use crate::store::{self, Habit, Record};
 
 /// How long a handshake is repeated that does not show what is expected, and how long where a reload
@@ -189,9 +188,9 @@ impl Agent {
         };
         let place = self.world.places.get(&target);
         match (what, place) {
-            (Some(what), Some(place)) => match &place.spot {
-                Spot::Written(at) => self.put_into_file(target, at.clone(), content, what),
-                Spot::Answered(_) => {
+            (Some(what), Some(place)) => match place.written() {
+                Some(at) => self.put_into_file(target, at.clone(), content, what),
+                None => {
                     self.put_in_answers(place, &what);
                     let outcome = Ok(content);
                     self.send(Message::Written(vec![(Event::Published { target, outcome }, None)]));
@@ -213,7 +212,7 @@ impl Agent {
                 let target = self.world.target(*target);
                 match content {
                     // It is no more than a word in memory, and at a start there are thousands.
-                    _ if target.written().is_none() => {
+                    _ if matches!(target, Spot::Answered(_)) => {
                         tracing::debug!(%target, ?content, "answers otherwise");
                     }
                     Content::Staple(cert, _) => {
@@ -229,12 +228,10 @@ impl Agent {
                 }
             }
             let entry = match &event {
-                Event::Published { target, outcome: Ok(_) } => {
-                    let spot = self.world.target(*target).written();
-                    spot.filter(|one| matches!(one, Target::StoreEntry(_))).map(|_| *target)
-                }
+                Event::Published { target, outcome: Ok(_) } => Some(*target),
                 _ => None,
             };
+            let entry = entry.filter(|id| matches!(self.world.target(*id), Spot::Stored(..)));
             self.handle(event);
             // How soon mod_md looks for the next one depends on what this one says.
             entry.into_iter().for_each(|target| self.look_again(target));
@@ -380,7 +377,7 @@ impl Agent {
     /// Clears up after earlier agents, once it is known where the targets are.
     pub(super) fn tidy(&self) {
         let places = self.world.places.values();
-        let targets = places.filter_map(|place| place.spot.written().cloned());
+        let targets = places.filter_map(|place| place.written().cloned());
         if let Some(writer) = &self.writer {
             writer.write(Job::Tidy(targets.collect()));
         }

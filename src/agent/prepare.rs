@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::profiles::Profile;
-use super::world::{Place, Spot, World};
+use super::world::{Place, World};
 use crate::digest::Fingerprint;
 use crate::ocsp::{Response, Staple, verify};
 use crate::pki::Issued;
@@ -50,7 +50,7 @@ pub(super) fn inspect<'a>(
 
 fn one(place: &Place, world: &World, now: UnixTime) -> Inspected {
     let without = |content| Inspected { content, facts: None };
-    let Spot::Written(target) = &place.spot else { return answered(place, world) };
+    let Some(target) = place.written() else { return answered(place, world) };
     let bytes = match publish::inspect(target) {
         Ok(What::Missing) => return without(Content::Nothing),
         Ok(What::Placeholder) => return without(Content::Placeholder),

@@ -1,15 +1,15 @@
 //! Apache: mod_md's store as a place that staples are published to, and how soon it takes up what it finds
 //! there or is answered.
 //!
-//! An entry belongs to one certificate, not to a lineage: a renewed one has another beside it, and the
-//! old one stays until mod_md clears it away, since Apache presents the old certificate until it is
-//! restarted.
+//! An entry belongs to one certificate, a place to a lineage: a renewed certificate has another entry beside
+//! the old one's, which stays until mod_md clears it away, since Apache presents the old certificate until
+//! it is restarted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::Agent;
-use super::model::{Seen, Wanted, add, resolved};
+use super::model::{Seen, Wanted, add};
 use super::world::{Deployed, Place, Spot};
 use crate::digest::Fingerprint;
 use crate::discover::{Deployment, RenewWindow, Scan};
@@ -38,10 +38,13 @@ impl Agent {
             if leaf.ocsp_urls().is_empty() {
                 continue;
             }
-            let path = store_entry::path(&store.folder.ours, leaf.der());
-            let spot = Spot::Written(Target::StoreEntry(resolved(&path)));
+            let lineage = scan.lineages[place.lineage].path.clone();
+            let spot = Spot::Stored(store.folder.ours.clone(), lineage);
             let entry = wanted.entry(spot).or_default();
             add(&mut entry.claimants, place.leaf);
+            entry.entry.get_or_insert_with(|| {
+                Target::StoreEntry(store_entry::path(&store.folder.ours, leaf.der()))
+            });
             let leaves = vec![self.world.cert_id(&place.leaf)];
             entry.deployments.push(Deployed { server, at, leaves, barred: false });
             served.insert(place.lineage);
@@ -63,7 +66,7 @@ impl Agent {
         let apache = |one: &Deployed| {
             let server = self.world.servers.get(&one.server)?;
             let apache = server.deployments.get(one.at)?.apache.as_deref()?;
-            Some(match (place.spot.written(), &apache.store) {
+            Some(match (place.written(), &apache.store) {
                 (Some(_), Some(store)) => looks_within(store.renew_window, published),
                 // It asks again for what it was told and for what it was not told.
                 _ => apache.keeps_answers.max(apache.keeps_errors),

@@ -97,22 +97,19 @@ pub(super) enum Spot {
     Written(Target),
     /// It is answered by our own responder, about whatever certificate the lineage of this file holds.
     Answered(Arc<Path>),
+    /// It is an entry in this folder of mod_md's store, for whatever certificate that lineage holds.
+    Stored(Arc<Path>, Arc<Path>),
 }
 
 impl Spot {
-    /// What is written, if something is.
-    pub(super) fn written(&self) -> Option<&Target> {
-        match self {
-            Spot::Written(target) => Some(target),
-            Spot::Answered(_) => None,
-        }
-    }
-
     /// Which it is, also over restarts.
     pub(super) fn key(&self) -> Cow<'_, str> {
         match self {
             Spot::Written(target) => target.path().to_string_lossy(),
             Spot::Answered(_) => self.to_string().into(),
+            Spot::Stored(folder, lineage) => {
+                format!("{}: {}", folder.display(), lineage.display()).into()
+            }
         }
     }
 }
@@ -122,6 +119,7 @@ impl fmt::Display for Spot {
         match self {
             Spot::Written(target) => target.fmt(f),
             Spot::Answered(path) => write!(f, "responder: {}", path.display()),
+            Spot::Stored(_, path) => write!(f, "mod_md: {}", path.display()),
         }
     }
 }
@@ -130,6 +128,8 @@ impl fmt::Display for Spot {
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) spot: Spot,
+    /// What is written, where that is another file for each certificate.
+    pub(super) entry: Option<Target>,
     /// Where servers present it.
     pub(super) deployments: Vec<Deployed>,
     /// The certificates that claim it.
@@ -139,6 +139,14 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// What is written, if something is.
+    pub(super) fn written(&self) -> Option<&Target> {
+        match &self.spot {
+            Spot::Written(target) => Some(target),
+            Spot::Answered(_) | Spot::Stored(..) => self.entry.as_ref(),
+        }
+    }
+
     /// The servers whose configuration names it.
     pub(super) fn servers(&self) -> Vec<ServerId> {
         let mut servers: Vec<_> = self.deployments.iter().map(|one| one.server).collect();
@@ -194,9 +202,8 @@ impl World {
 
     /// The targets that are these files.
     pub(super) fn targets_at(&self, paths: &HashSet<&Path>) -> Vec<TargetId> {
-        let is_one = |place: &Place| {
-            place.spot.written().is_some_and(|target| paths.contains(target.path()))
-        };
+        let is_one =
+            |place: &Place| place.written().is_some_and(|target| paths.contains(target.path()));
         let found = self.places.iter().filter(|(_, place)| is_one(place));
         found.map(|(id, _)| *id).collect()
     }
