@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use staplekeeper::confirm::{self, KeyKind, Look, Seen, look, name_to_ask_for};
@@ -277,4 +278,62 @@ fn ten_thousand_lineages() {
         });
     }
     timed("scan, watched", &mut || scanner.scan(&[], &mut names));
+}
+
+/// Debian's own tree, with its sample site and one of ours switched on as `a2ensite` does.
+#[test]
+fn debians_apache_is_read_as_it_is_packaged() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let root = folder.path().join("apache2");
+    let copied = Command::new("cp").arg("-a").arg("/etc/apache2").arg(&root).status();
+    assert!(copied.expect("it can be executed").success(), "apache2 is installed");
+    for enabled in ["mods-enabled", "sites-enabled"] {
+        let _ = fs::remove_dir_all(root.join(enabled));
+        fs::create_dir(root.join(enabled)).expect("ours");
+    }
+    let enable = |kind: &str, name: &str| {
+        let (to, from) = (format!("../{kind}-available/{name}"), format!("{kind}-enabled/{name}"));
+        symlink(to, root.join(from)).expect("ours");
+    };
+    let modules =
+        ["ssl.load", "ssl.conf", "socache_shmcb.load", "mpm_event.load", "authz_core.load"];
+    modules.iter().for_each(|name| enable("mods", name));
+    ["000-default.conf", "default-ssl.conf"].iter().for_each(|name| enable("sites", name));
+    fs::write(
+        root.join("sites-available/ours.conf"),
+        "<IfModule mod_ssl.c>\n<VirtualHost *:443>\n  ServerName www.ours.test\n  SSLEngine on\n  \
+         SSLCertificateFile ${APACHE_RUN_DIR}/ours.pem\n</VirtualHost>\n</IfModule>\n",
+    )
+    .expect("ours");
+    enable("sites", "ours.conf");
+
+    let server = Server::new(Kind::Apache, root.join("apache2.conf"));
+    let settings =
+        Settings { servers: Some(vec![server]), watches: Some(Vec::new()), ..Settings::default() };
+    let scan = Scanner::new(settings).scan(&[], &mut Names::default());
+    let model = &scan.servers[0];
+    assert!(model.complete, "{:?}", model.problems);
+    assert_eq!(model.pid_file.as_deref(), Some(Path::new("/var/run/apache2/apache2.pid")));
+    let told: Vec<_> = model
+        .deployments
+        .iter()
+        .map(|one| {
+            let names: Vec<_> = one.names.iter().map(ToString::to_string).collect();
+            let listener = &one.listeners[0];
+            let file = one.certificates[0].file.ours.display().to_string();
+            (names.join(" "), listener.address.to_string(), listener.default, file)
+        })
+        .collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(names, at, first, file)| (names.as_str(), at.as_str(), *first, file.as_str()))
+        .collect();
+    let snakeoil = "/etc/ssl/certs/ssl-cert-snakeoil.pem";
+    assert_eq!(
+        told,
+        [
+            ("", "0.0.0.0:443", true, snakeoil),
+            ("www.ours.test", "0.0.0.0:443", false, "/var/run/apache2/ours.pem"),
+        ]
+    );
 }
