@@ -5,7 +5,7 @@ use super::{Server, apache_ssl, every_property};
 use crate::support::apache::Apache as Process;
 
 /// A parent and two children.
-struct Apache {
+pub(super) struct Apache {
     process: Process,
     port: u16,
 }

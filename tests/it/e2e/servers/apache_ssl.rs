@@ -11,7 +11,7 @@ use crate::support::socket::Held;
 const KEEPS: u32 = 2;
 
 /// A parent and two children.
-struct Apache {
+pub(super) struct Apache {
     process: Process,
     port: u16,
     /// What the service manager would hold: who connects while no agent runs waits for the next.

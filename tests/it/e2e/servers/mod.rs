@@ -8,8 +8,10 @@
 //! cargo test --test it -- --ignored --exact e2e::servers::table --nocapture
 //! ```
 
+mod apache_hung;
 mod apache_md;
 mod apache_ssl;
+mod apache_study;
 mod exim;
 mod ground;
 mod haproxy;

@@ -1,0 +1,131 @@
+//! What "Is the Web Ready for OCSP Must-Staple?" (IMC 2018, §7) asked of servers, asked of Apache with the
+//! agent beside it, by both of its ways; `e2e::study` asks it of nginx. As shipped mod_ssl fetches
+//! when the first client comes, drops a good staple when its responder fails, and hands one out for 300 s
+//! beyond nextUpdate; mod_md for ever (facts/servers.md 48).
+
+use super::host::Host;
+use super::{Server, apache_md, apache_ssl};
+use crate::support::authority::{Answer, now, wait_past};
+use crate::support::ca::refusal;
+use crate::support::judge::Worth;
+use crate::support::responder::Reply;
+
+const LONG: i64 = 3_600;
+const MUST: &str = "must.test";
+const PLAIN: &str = "plain.test";
+
+/// So many handshakes in a row, all of them good.
+fn all_good<S: Server>(host: &Host<S>, handshakes: usize) {
+    for _ in 0..handshakes {
+        let shown = host.handshake(MUST).expect("a handshake");
+        assert_eq!(shown.worth, Worth::Good, "{shown:?}");
+    }
+}
+
+/// The study: no server fetched before the first client came.
+fn prefetches<S: Server>() {
+    let mut host = Host::<S>::new(LONG, "");
+    host.agent.start();
+    assert_eq!(host.authority.asked(host.leaf(MUST)), 1, "before any client came");
+    for _ in 0..3 {
+        host.server.start();
+        all_good(&host, 6);
+        host.server.stop();
+    }
+    assert_eq!(host.authority.asked(host.leaf(MUST)), 1);
+}
+
+/// The study: a response is fetched once, not for every client. Nor for every restart.
+fn caches<S: Server>() {
+    let mut host = Host::<S>::new(LONG, "");
+    host.start();
+    for _ in 0..3 {
+        all_good(&host, 50);
+        host.server.reload().expect("its configuration is good");
+    }
+    host.agent.stop();
+    host.agent.start();
+    all_good(&host, 50);
+    assert_eq!(host.authority.asked(host.leaf(MUST)), 1);
+}
+
+/// The study: Apache handed a response out beyond its nextUpdate.
+fn respects_next_update<S: Server>() {
+    let mut host = Host::<S>::new(LONG, "");
+    let next_update = now() + 30;
+    let answer = Answer::Between(next_update - 90, next_update);
+    host.authority.says(host.leaf(PLAIN), answer);
+    host.start();
+    host.authority.responder.kill();
+    let clients = host.clients();
+    wait_past(next_update + 2);
+    let counts = clients.end();
+    let without = counts.of(PLAIN, Worth::Nothing) + counts.of(PLAIN, Worth::Placeholder);
+    assert!(without > 0 && counts.of(PLAIN, Worth::Good) > 0, "{counts:#?}");
+    assert_eq!(counts.all(Worth::Expired), 0, "{counts:#?}");
+    assert_eq!(counts.failed + counts.all(Worth::Wrong), 0, "{counts:#?}");
+    assert_eq!(counts.of(MUST, Worth::Good), counts.total(MUST), "{counts:#?}");
+}
+
+/// The study: Apache deleted a valid response when the responder failed afterwards.
+fn retains_on_error<S: Server>() {
+    let mut host = Host::<S>::new(LONG, "");
+    host.start();
+    let leaf = host.leaf(MUST).clone();
+    let good = host.handshake(MUST).expect("a handshake").staple;
+    let errors = [
+        ("500", Reply::html(500)),
+        ("503 with Retry-After", Reply::html(503).with("Retry-After", "3600")),
+        ("an HTML page", Reply::html(200)),
+        ("tryLater", Reply::ocsp(refusal(3))),
+        ("unauthorized", Reply::ocsp(refusal(6))),
+        ("nothing at all", Reply::ocsp([])),
+        ("a connection broken off", Reply::Reset),
+    ];
+    for (what, reply) in errors {
+        host.authority.says(&leaf, Answer::Reply(reply));
+        let refresh = host.agent.command(&["refresh", MUST]);
+        assert_eq!(refresh.code, 1, "{what}: {refresh:?}");
+        host.server.reload().expect("its configuration is good");
+        let shown = host.handshake(MUST).expect("a handshake");
+        assert_eq!((shown.worth, &shown.staple), (Worth::Good, &good), "{what}");
+    }
+    host.authority.responder.kill();
+    host.server.stop();
+    host.server.start();
+    host.agent.stop();
+    host.agent.start();
+    all_good(&host, 10);
+}
+
+/// The four of them for one way.
+macro_rules! four_cells {
+    ($module:ident, $server:ty) => {
+        mod $module {
+            use super::*;
+
+            #[test]
+            fn prefetches() {
+                super::prefetches::<$server>();
+            }
+
+            #[test]
+            fn caches() {
+                super::caches::<$server>();
+            }
+
+            #[test]
+            fn respects_next_update() {
+                super::respects_next_update::<$server>();
+            }
+
+            #[test]
+            fn retains_on_error() {
+                super::retains_on_error::<$server>();
+            }
+        }
+    };
+}
+
+four_cells!(mod_ssl, apache_ssl::Apache);
+four_cells!(mod_md, apache_md::Apache);
