@@ -6,7 +6,7 @@ use crate::support::apache::Apache as Process;
 
 /// A parent and two children.
 pub(super) struct Apache {
-    process: Process,
+    pub(super) process: Process,
     port: u16,
 }
 

@@ -12,7 +12,7 @@ const KEEPS: u32 = 2;
 
 /// A parent and two children.
 pub(super) struct Apache {
-    process: Process,
+    pub(super) process: Process,
     port: u16,
     /// What the service manager would hold: who connects while no agent runs waits for the next.
     responder: Held,

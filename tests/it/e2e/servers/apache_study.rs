@@ -3,6 +3,8 @@
 //! when the first client comes, drops a good staple when its responder fails, and hands one out for 300 s
 //! beyond nextUpdate; mod_md for ever (facts/servers.md 48).
 
+use std::time::Duration;
+
 use super::host::Host;
 use super::{Server, apache_md, apache_ssl};
 use crate::support::authority::{Answer, now, wait_past};
@@ -96,6 +98,31 @@ fn retains_on_error<S: Server>() {
     host.agent.stop();
     host.agent.start();
     all_good(&host, 10);
+}
+
+/// Staples come and go, and nobody is disturbed: no restart, no word that wants a person.
+fn rotates_quietly<S: Server>(restarts: fn(&S) -> usize) {
+    let mut host = Host::<S>::new(S::LIFE, "");
+    host.start();
+    let clients = host.clients();
+    let counts = clients.wait_until(Duration::from_secs(120), |counts| {
+        counts.not_good() > 0 || S::SITES.iter().all(|site| counts.staples(site) >= 3)
+    });
+    assert_eq!(counts.not_good(), 0, "{counts:#?}");
+    let log = host.agent.log();
+    let loud = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+    assert_eq!(log.lines().filter(loud).collect::<Vec<_>>(), Vec::<&str>::new(), "{log}");
+    assert_eq!(restarts(&host.server), 0, "{log}");
+}
+
+#[test]
+fn mod_ssl_asks_for_new_staples_without_a_restart() {
+    rotates_quietly::<apache_ssl::Apache>(|server| server.process.restarts());
+}
+
+#[test]
+fn mod_md_looks_for_new_staples_without_a_restart() {
+    rotates_quietly::<apache_md::Apache>(|server| server.process.restarts());
 }
 
 /// The four of them for one way.
