@@ -41,10 +41,15 @@ pub(super) struct Desk {
 type Reply = Response<Full<Bytes>>;
 
 impl Desk {
-    pub(super) async fn reply(&self, request: Request<Incoming>) -> Result<Reply, Infallible> {
+    /// Answers; `process` is who asks, where that can be told.
+    pub(super) async fn reply(
+        &self,
+        request: Request<Incoming>,
+        process: Option<i32>,
+    ) -> Result<Reply, Infallible> {
         let reply = match *request.method() {
-            Method::GET | Method::HEAD => self.get(&request),
-            Method::POST => self.post(request).await,
+            Method::GET | Method::HEAD => self.get(&request, process),
+            Method::POST => self.post(request, process).await,
             _ => {
                 let mut reply = refusal(StatusCode::METHOD_NOT_ALLOWED, "ask by GET or POST\n");
                 let methods = HeaderValue::from_static("GET, HEAD, POST");
@@ -56,11 +61,12 @@ impl Desk {
         Ok(reply)
     }
 
-    fn get(&self, request: &Request<Incoming>) -> Reply {
+    fn get(&self, request: &Request<Incoming>, process: Option<i32>) -> Reply {
         let now = (self.now)();
         let readings = asked::readings(request.uri().path());
         match self.first_known(readings.iter().map(Vec::as_slice), now) {
             Some(Found::Answer(answer)) => {
+                self.note(process, &answer);
                 let headers = request.headers();
                 let (tags, since) = (headers.get(IF_NONE_MATCH), headers.get(IF_MODIFIED_SINCE));
                 match answer.is_held_by(tags, since) {
@@ -72,7 +78,7 @@ impl Desk {
         }
     }
 
-    async fn post(&self, request: Request<Incoming>) -> Reply {
+    async fn post(&self, request: Request<Incoming>, process: Option<i32>) -> Reply {
         if !is_ocsp(request.headers()) {
             let text = "send a DER OCSPRequest as application/ocsp-request\n";
             return closing(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
@@ -98,6 +104,7 @@ impl Desk {
         let now = (self.now)();
         match self.first_known([&*body].into_iter(), now) {
             Some(Found::Answer(answer)) => {
+                self.note(process, &answer);
                 described(StatusCode::OK, &answer, answer.body.clone(), now)
             }
             other => self.without(other),
@@ -120,6 +127,13 @@ impl Desk {
             }
         }
         found
+    }
+
+    fn note(&self, process: Option<i32>, answer: &Answer) {
+        if let Some(pid) = process {
+            let staple = &answer.staple;
+            self.table.askers().answered(pid, staple.certificate(), staple.digest());
+        }
     }
 
     fn without(&self, found: Option<Found>) -> Reply {

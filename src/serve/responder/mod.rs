@@ -8,10 +8,11 @@
 //! [`listen`] makes sockets or takes them over, [`worker`] is the threads and [`seats`] bounds what they
 //! serve at once, [`stream`] is a client's connection, [`http`] answers one request: [`asked`] finds the
 //! OCSP request in a path, [`table`] the certificate that it means, [`answer`] says what HTTP has to say
-//! about the staple.
+//! about the staple. [`askers`] keeps which processes have what.
 
 mod answer;
 mod asked;
+mod askers;
 mod counts;
 mod http;
 mod listen;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::time::UnixTime;
 pub use asked::readings;
+pub use askers::Askers;
 use counts::Counts;
 pub use counts::Tally;
 use http::Desk;

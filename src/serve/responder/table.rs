@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::answer::Answer;
+use super::askers::Askers;
 use crate::digest::Fingerprint;
 use crate::ocsp::{IssuerName, Question, Staple};
 use crate::pki::{Issued, Serial};
@@ -18,6 +19,7 @@ use crate::time::UnixTime;
 #[derive(Debug, Default)]
 pub struct Table {
     inner: RwLock<Inner>,
+    askers: Askers,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +109,11 @@ impl Table {
         let inner = self.read();
         let answer = inner.entries.get(&certificate)?.answer.as_ref()?;
         Some(answer.staple.clone())
+    }
+
+    /// Which processes have been answered what.
+    pub fn askers(&self) -> &Askers {
+        &self.askers
     }
 
     /// How much it holds.

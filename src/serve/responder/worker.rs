@@ -74,7 +74,7 @@ impl Worker {
                         let stream = accepted.map(|(stream, _)| stream);
                         // A response is one write: to wait for more would only delay it.
                         let _ = stream.as_ref().map(|stream| stream.set_nodelay(true));
-                        room.seat(stream).await;
+                        room.seat(stream, None).await;
                     }
                 }));
             }
@@ -84,8 +84,9 @@ impl Worker {
                 let listener = UnixListener::from_std(listener)?;
                 self.handle.spawn(stop.run_until_cancelled_owned(async move {
                     loop {
-                        let accepted = listener.accept().await;
-                        room.seat(accepted.map(|(stream, _)| stream)).await;
+                        let stream = listener.accept().await.map(|(stream, _)| stream);
+                        let peer = stream.as_ref().ok().and_then(|one| one.peer_cred().ok());
+                        room.seat(stream, peer.and_then(|peer| peer.pid())).await;
                     }
                 }));
             }
@@ -113,13 +114,13 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Has a connection answered on this thread.
-    async fn seat<S: Stream>(self: &Arc<Self>, accepted: io::Result<S>) {
+    /// Has a connection answered on this thread; `process` is at the other end, if that can be told.
+    async fn seat<S: Stream>(self: &Arc<Self>, accepted: io::Result<S>, process: Option<i32>) {
         match accepted {
             Ok(stream) => {
                 let seat = self.seats.take();
                 let number = seat.number();
-                let task = tokio::spawn(converse(stream, self.clone(), seat));
+                let task = tokio::spawn(converse(stream, self.clone(), seat, process));
                 self.seats.occupy(number, task.abort_handle());
                 // The other threads shall have their share.
                 tokio::task::yield_now().await;
@@ -133,7 +134,7 @@ impl Room {
     }
 }
 
-async fn converse<S: Stream>(stream: S, room: Arc<Room>, seat: Seat) {
+async fn converse<S: Stream>(stream: S, room: Arc<Room>, seat: Seat, process: Option<i32>) {
     if !matches!(timeout(HEAD_WITHIN, stream.speaks()).await, Ok(Ok(()))) {
         return;
     }
@@ -141,7 +142,7 @@ async fn converse<S: Stream>(stream: S, room: Arc<Room>, seat: Seat) {
     let service = service_fn(move |request| {
         bell.ring();
         let room = room.clone();
-        async move { room.desk.reply(request).await }
+        async move { room.desk.reply(request, process).await }
     });
     // Without `pipeline_flush`: it holds back the refusal of a request that is too long.
     let served = http1::Builder::new()
