@@ -5,9 +5,20 @@ use std::time::Duration;
 use crate::discover::Kind;
 use crate::plan::{Bare, Delivery, TakesUp};
 use crate::reload;
+use crate::time::HOUR;
 
 /// exim notices a new file and reads it some seconds later (62).
 const EXIM_LOOKS: Duration = Duration::from_secs(6);
+
+/// nginx that asks our responder: each worker when a client comes, and again after an hour at most (21,
+/// 25). After a reload each goes without until it has asked.
+pub(super) const ASKING_WORKERS: Delivery = Delivery {
+    takes_up: TakesUp::ByItself { within: HOUR },
+    per_worker: true,
+    stops_early: Duration::ZERO,
+    bare: Bare::Nothing,
+    takes_revoked: true,
+};
 
 /// How staple files are taken up by the servers that read them; by nobody known, if there are none.
 ///

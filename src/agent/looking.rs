@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::warming::Warmth;
 use crate::confirm::{self, Confirmer, KeyKind, Look, Seen, StartTls};
 use crate::digest::{Digest, Fingerprint};
 use crate::discover::{Address, Deployment, Listener, Transport};
@@ -48,6 +49,8 @@ pub(super) struct Looked {
     pub(super) server: ServerId,
     /// The first that was not expected, else the last; none: nobody could be asked.
     pub(super) shown: Option<One>,
+    /// Where each worker had to be asked.
+    pub(super) warmth: Option<Warmth>,
 }
 
 /// What one handshake showed.
@@ -63,22 +66,34 @@ pub(super) struct One {
 impl Viewing {
     /// Looks at every deployment, with every key type, until one shows something unexpected.
     pub(super) async fn run(self, confirmer: &Confirmer) -> Looked {
-        let mut shown = None;
+        let (target, server, mut shown, warmth) = (self.target, self.server, None, None);
         for deployment in &self.deployments {
             for key in &self.keys {
                 let Some(seen) = self.deployment(deployment, *key, confirmer).await else {
                     continue;
                 };
-                let one = Shown::of(&seen);
-                let staple = seen.staple.unwrap_or_default().into();
-                let expected = self.expects(one);
-                shown = Some(One { shown: one, expected, staple });
-                if expected.is_none() {
-                    return Looked { target: self.target, server: self.server, shown };
+                let one = self.one(seen);
+                let expected = one.expected.is_some();
+                shown = Some(one);
+                if !expected {
+                    return Looked { target, server, shown, warmth };
                 }
             }
         }
-        Looked { target: self.target, server: self.server, shown }
+        Looked { target, server, shown, warmth }
+    }
+
+    /// What a handshake showed, compared with what would be right.
+    pub(super) fn one(&self, seen: Seen) -> One {
+        let shown = Shown::of(&seen);
+        let staple = seen.staple.unwrap_or_default().into();
+        One { shown, expected: self.expects(shown), staple }
+    }
+
+    /// Where to knock at each deployment, for its first key type.
+    pub(super) fn looks(&self) -> Vec<Look> {
+        let key = self.keys.first().copied().flatten();
+        self.deployments.iter().filter_map(|one| looks(one, key).into_iter().next()).collect()
     }
 
     /// What the first listener that answers shows.

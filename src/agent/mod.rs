@@ -27,6 +27,7 @@ mod sighting;
 pub mod status;
 mod storing;
 mod telling;
+mod warming;
 mod world;
 mod writer;
 
@@ -69,6 +70,10 @@ use writer::Writer;
 const SIGHT_EVERY: Duration = Duration::from_secs(10);
 /// The same for some time after certificates or configurations have changed.
 const SIGHT_SOON: Duration = Duration::from_secs(1);
+/// The same once a process has asked our responder that may be a new worker, and for how long: nginx
+/// stops its old workers 0.1 s after it has made new ones.
+const SIGHT_AT_ONCE: Duration = Duration::from_millis(25);
+const SIGHT_AT_ONCE_FOR: Duration = Duration::from_secs(2);
 /// That time: an ACME client's hooks reload within it.
 const SIGHT_SOON_FOR: Duration = Duration::from_secs(300);
 /// The status file is written at most this often.
@@ -130,6 +135,7 @@ pub struct Agent {
     reloads_next: Vec<Due>,
     new_settings: bool,
     sight_soon_until: Instant,
+    sight_at_once_until: Instant,
     writer: Option<Writer>,
     inbox: mpsc::UnboundedReceiver<Message>,
     outbox: mpsc::UnboundedSender<Message>,
@@ -137,6 +143,7 @@ pub struct Agent {
     /// Handshakes that wait for their turn, and how many are under way.
     confirming: VecDeque<(TargetId, ServerId, Vec<Content>)>,
     looks: usize,
+    warming_pace: Arc<warming::Pace>,
     refreshing: Vec<Refreshing>,
     progress_told: Instant,
     /// What the last scan could not read or use.
@@ -204,6 +211,7 @@ impl Agent {
             reloads_next: Vec::new(),
             new_settings: false,
             sight_soon_until: Instant::now() + SIGHT_SOON_FOR,
+            sight_at_once_until: Instant::now(),
             watch_paths: None,
             guard_anew: false,
             writer: store.clone().map(|store| Writer::start(store, outbox.clone())),
@@ -213,6 +221,7 @@ impl Agent {
             alarm,
             confirming: VecDeque::new(),
             looks: 0,
+            warming_pace: Arc::default(),
             refreshing: Vec::new(),
             progress_told: Instant::now(),
             scan_problems: Vec::new(),
@@ -279,6 +288,7 @@ impl Agent {
         self.rescan();
         loop {
             let (status_due, sight_due) = (self.status_due, self.sight_due(sighted));
+            let answers = self.world.answers.clone();
             tokio::select! {
                 biased;
                 _ = terminate.recv() => break,
@@ -295,12 +305,15 @@ impl Agent {
                     self.issuers_asked.clear();
                     self.put_all_right();
                     self.world.answers.tidy(self.clock.now().wall);
+                    let runs = |pid: i32| Path::new("/proc").join(pid.to_string()).exists();
+                    self.world.answers.askers().keep(runs);
                     self.rescan();
                 }
                 () = sleep_until(sight_due) => {
                     sighted = Some(Instant::now());
                     self.sight();
                 }
+                () = answers.askers().newcomer() => self.newcomer(),
                 () = at(status_due) => self.write_status(),
                 _ = tick(&mut watchdog) => drop(sd_notify::notify(&[NotifyState::Watchdog])),
             }

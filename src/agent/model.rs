@@ -358,11 +358,20 @@ impl Agent {
 
     /// Tells the planner of a target and what lies in it.
     pub(super) fn replace(&mut self, id: TargetId, inspected: Inspected) {
+        let asked_for = self.world.is_asked_for_by_workers(id);
         let Some(place) = self.world.places.get(&id) else { return };
         let (spot, servers, claimants) =
             (place.spot.clone(), place.servers(), place.claimants.clone());
+        for id in servers.iter().filter(|_| asked_for) {
+            if let Some(server) = self.world.servers.get_mut(id) {
+                server.asks_us |= server.kind == Kind::Nginx;
+            }
+        }
         let readers = servers.iter().filter(|_| place.written().is_some());
-        let kinds = || kinds::delivery(readers.map(|id| self.world.servers[id].kind));
+        let kinds = || match asked_for {
+            true => kinds::ASKING_WORKERS,
+            false => kinds::delivery(readers.map(|id| self.world.servers[id].kind)),
+        };
         let apaches = self.apaches_delivery(place, inspected.facts.as_ref());
         let target = plan::Target {
             claimants,

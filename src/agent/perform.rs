@@ -10,7 +10,7 @@ use super::kinds;
 use super::looking::{self, Looked, One, Shown, ShownStaple, Viewing};
 use super::message::Message;
 use super::server::Server;
-use super::world::Spot;
+use super::world::{Place, Spot};
 use super::writer::{Job, What};
 use crate::digest::Digest;
 use crate::ocsp::{CertIdHash, Response, verify};
@@ -49,8 +49,14 @@ impl Agent {
             Action::Publish { target, content } => self.publish(target, content),
             Action::Reload { server, why } => self.reload(server, why),
             Action::Confirm { target, server, expect } => {
-                self.confirming.push_back((target, server, expect));
-                self.confirm_next();
+                match self.world.asks_for_itself(target, server) {
+                    // A client that comes first goes without: this does not wait its turn.
+                    true => self.warm(target, server, &expect),
+                    false => {
+                        self.confirming.push_back((target, server, expect));
+                        self.confirm_next();
+                    }
+                }
             }
             Action::Tell(notice) => self.tell(notice),
             Action::WakeAt(at) => {
@@ -239,7 +245,7 @@ impl Agent {
     }
 
     /// Sets looks going, a few at a time: after a reload there may be ten thousand to do.
-    fn confirm_next(&mut self) {
+    pub(super) fn confirm_next(&mut self) {
         while self.looks < MAX_LOOKS {
             let Some((target, server, expect)) = self.confirming.pop_front() else { return };
             self.looks += 1;
@@ -249,8 +255,25 @@ impl Agent {
 
     fn confirm(&mut self, target: TargetId, server: ServerId, expect: &[Content]) {
         let Some(place) = self.world.places.get(&target) else {
-            return self.send(Message::Looked(Looked { target, server, shown: None }));
+            let looked = Looked { target, server, shown: None, warmth: None };
+            return self.send(Message::Looked(looked));
         };
+        let (confirmer, outbox) = (self.confirmer.clone(), self.outbox.clone());
+        let viewing = self.viewing(place, target, server, expect);
+        tokio::spawn(async move {
+            let looked = viewing.run(&confirmer).await;
+            let _ = outbox.send(Message::Looked(looked));
+        });
+    }
+
+    /// What to look at for a target on a server.
+    pub(super) fn viewing(
+        &self,
+        place: &Place,
+        target: TargetId,
+        server: ServerId,
+        expect: &[Content],
+    ) -> Viewing {
         let known = self.world.servers.get(&server).map(|server| server.deployments.clone());
         let known = known.unwrap_or_default();
         let deployments = place.presenting(server, expect);
@@ -266,19 +289,12 @@ impl Agent {
         let patience = if seen { PATIENCE_WHERE_SEEN } else { PATIENCE };
         let kind = self.world.servers.get(&server).map(|server| server.kind);
         let by_certificate = kind.is_some_and(kinds::chooses_by_certificate);
-        let viewing = Viewing {
-            target,
-            server,
-            deployments: self.views(&deployments, &known, by_certificate),
-            keys: looking::kinds(leaves.map(|known| known.leaf.key_type()), by_certificate),
-            expected,
-            patience,
-        };
-        let (confirmer, outbox) = (self.confirmer.clone(), self.outbox.clone());
-        tokio::spawn(async move {
-            let looked = viewing.run(&confirmer).await;
-            let _ = outbox.send(Message::Looked(looked));
-        });
+        let deployments = self.views(&deployments, &known, by_certificate);
+        // An answer is for one certificate of those that a deployment presents.
+        let several = deployments.iter().any(|one| one.certificates.len() > 1);
+        let each = by_certificate || several && place.written().is_none();
+        let keys = looking::kinds(leaves.map(|known| known.leaf.key_type()), each);
+        Viewing { target, server, deployments, keys, expected, patience }
     }
 
     /// What a handshake shows when a target's content is served as it should be.
@@ -292,7 +308,15 @@ impl Agent {
         match content {
             Content::Staple(cert, digest) => {
                 let leaf = Some(self.world.fingerprint(cert));
-                vec![Shown { leaf, staple: ShownStaple::Bytes(digest) }]
+                let revoked = self
+                    .world
+                    .staple(content)
+                    .is_some_and(|staple| staple.status() != crate::ocsp::Status::Good);
+                // nginx as a client of ours takes nothing but good answers (facts/servers.md 24).
+                match revoked && self.world.is_asked_for_by_workers(target) {
+                    true => vec![Shown { leaf, staple: ShownStaple::Nothing }],
+                    false => vec![Shown { leaf, staple: ShownStaple::Bytes(digest) }],
+                }
             }
             Content::Placeholder => with(ShownStaple::TryLater),
             Content::Nothing => with(ShownStaple::Nothing),
@@ -301,9 +325,19 @@ impl Agent {
     }
 
     fn looked(&mut self, looked: Looked) {
-        let Looked { target, server, shown } = looked;
-        self.looks -= 1;
-        self.confirm_next();
+        let Looked { target, server, shown, warmth } = looked;
+        match warmth {
+            Some(warmth) => {
+                self.warmed(server, &warmth);
+                if !warmth.asked {
+                    return;
+                }
+            }
+            None => {
+                self.looks -= 1;
+                self.confirm_next();
+            }
+        }
         let served = match shown {
             None => Served::Unproven,
             Some(One { shown, expected, staple }) => {

@@ -134,6 +134,7 @@ impl Agent {
             last_reload: server.last_reload.map(|(at, _)| at),
             last_reload_reason: server.last_reload.map(|(_, why)| reason(why).to_owned()),
             last_error: server.last_error.clone(),
+            warm: server.warm.status(),
         })
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::kinds;
+use super::warming::Warm;
 use crate::config::settings;
 use crate::digest::Digest;
 use crate::discover;
@@ -27,6 +28,10 @@ pub(super) struct Server {
     pub(super) reloader: Reloader,
     pub(super) last_reload: Option<(UnixTime, Why)>,
     pub(super) last_error: Option<String>,
+    /// How far its workers have their staples.
+    pub(super) warm: Warm,
+    /// Some deployment of it asks our responder, each worker for itself.
+    pub(super) asks_us: bool,
     probe: bool,
     mode: Option<Mode>,
     watch: Option<Watch>,
@@ -62,6 +67,8 @@ impl Server {
             reloader,
             last_reload: None,
             last_error: None,
+            warm: Warm::default(),
+            asks_us: false,
             probe: settings.is_none_or(|settings| settings.probe),
             mode,
             watch: pid_file.as_deref().map(|path| Watch::new(kind, path, known)),
@@ -143,6 +150,16 @@ impl Server {
         if let Some(Err(error)) = self.watch.as_mut().map(|watch| watch.rebase(proved)) {
             tracing::warn!(%error, "a server cannot be seen after its reload");
         }
+    }
+
+    /// It may be looked at by handshakes.
+    pub(super) fn is_probed(&self) -> bool {
+        self.probe
+    }
+
+    /// Where its processes are found.
+    pub(super) fn pid_file(&self) -> Option<&Path> {
+        self.watch.as_ref().map(Watch::pid_file)
     }
 
     /// Its processes are seen: a proved reload means that its new workers have taken over.

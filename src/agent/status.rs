@@ -184,6 +184,18 @@ pub struct ServerStatus {
     pub last_reload_reason: Option<String>,
     /// What the last reload failed with, if it failed.
     pub last_error: Option<String>,
+    /// Where each worker asks for its staples by itself: who has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<WarmStatus>,
+}
+
+/// The workers of a server that asks our responder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmStatus {
+    /// The process ids of those that were seen to have every staple.
+    pub workers: Vec<i32>,
+    /// Targets that are being seen to.
+    pub under_way: usize,
 }
 
 /// One responder.

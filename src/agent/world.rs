@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::profiles::Profile;
 use super::server::Server;
 use crate::digest::{Digest, Fingerprint};
+use crate::discover::Kind;
 use crate::fetch::Validators;
 use crate::ocsp::{CertIdHash, Staple};
 use crate::pki::{Certificate, Issued};
@@ -254,6 +255,19 @@ impl World {
         found.sort_unstable();
         found.dedup();
         Ok(found)
+    }
+
+    /// Each worker of this server asks our responder for the target by itself.
+    pub(super) fn asks_for_itself(&self, target: TargetId, server: ServerId) -> bool {
+        let answered = |place: &Place| matches!(place.spot, Spot::Answered(_));
+        let nginx = self.servers.get(&server).is_some_and(|server| server.kind == Kind::Nginx);
+        nginx && self.places.get(&target).is_some_and(answered)
+    }
+
+    /// The same for any of its servers.
+    pub(super) fn is_asked_for_by_workers(&self, target: TargetId) -> bool {
+        let servers = self.places.get(&target).map(Place::servers).unwrap_or_default();
+        servers.into_iter().any(|server| self.asks_for_itself(target, server))
     }
 
     /// The targets that a server's configuration names.

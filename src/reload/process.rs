@@ -133,6 +133,11 @@ impl Snapshot {
         self.workers.len()
     }
 
+    /// The process ids of those workers.
+    pub fn worker_pids(&self) -> impl Iterator<Item = i32> {
+        self.workers.iter().filter_map(|pid| i32::try_from(*pid).ok())
+    }
+
     /// Whether both are the same master process.
     pub fn same_master(&self, other: &Snapshot) -> bool {
         (self.master, self.started, &self.boot) == (other.master, other.started, &other.boot)

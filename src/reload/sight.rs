@@ -35,6 +35,11 @@ impl Watch {
         Watch { kind, pid_file: pid_file.to_owned(), last }
     }
 
+    /// Where the server's master writes its process id.
+    pub fn pid_file(&self) -> &Path {
+        &self.pid_file
+    }
+
     /// What has happened since the last look or [`Watch::rebase`].
     ///
     /// # Errors
