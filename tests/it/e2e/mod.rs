@@ -9,3 +9,4 @@ mod revocation;
 mod servers;
 mod serving;
 mod study;
+mod warming;

@@ -66,6 +66,8 @@ impl fmt::Display for Site<'_> {
 
 /// A real nginx: a master and two workers.
 pub struct Nginx {
+    /// Another number of workers, to be set before its configuration is written.
+    pub processes: usize,
     folder: TempDir,
     /// Inside `http { … }`.
     http: String,
@@ -79,7 +81,7 @@ impl Nginx {
         // Workers run as another user when the master is root, and may have to reach sockets in here.
         let open = fs::Permissions::from_mode(0o755);
         fs::set_permissions(folder.path(), open).expect("the folder is ours");
-        let nginx = Nginx { folder, http: String::new(), master: None };
+        let nginx = Nginx { processes: 2, folder, http: String::new(), master: None };
         nginx.write_configuration();
         nginx
     }
@@ -139,7 +141,9 @@ impl Nginx {
         let child = self.command().spawn().expect("nginx can be executed");
         self.master = Some(child);
         let deadline = Instant::now() + PATIENCE;
-        while !(self.workers().len() == 2 && self.listeners().iter().all(Listener::answers)) {
+        while !(self.workers().len() == self.processes
+            && self.listeners().iter().all(Listener::answers))
+        {
             let child = self.master.as_mut().expect("it was just started");
             let ended = child.try_wait().expect("our own child can be waited for");
             if ended.is_some() || Instant::now() > deadline {
@@ -184,7 +188,9 @@ impl Nginx {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let workers = self.workers();
-            if workers.len() == 2 && workers.iter().all(|worker| !before.contains(worker)) {
+            if workers.len() == self.processes
+                && workers.iter().all(|worker| !before.contains(worker))
+            {
                 return Ok(());
             }
             let log = self.error_log();
@@ -236,7 +242,7 @@ impl Nginx {
     }
 
     fn write_configuration(&self) {
-        let http = &self.http;
+        let (http, processes) = (&self.http, self.processes);
         let user = if nix::unistd::geteuid().is_root() { "user nobody nogroup;" } else { "" };
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("  {name}_temp_path {name}_temp;\n"))
@@ -244,7 +250,7 @@ impl Nginx {
         self.write(
             "nginx.conf",
             format!(
-                "daemon off;\n{user}\nworker_processes 2;\npid nginx.pid;\n\
+                "daemon off;\n{user}\nworker_processes {processes};\npid nginx.pid;\n\
                  error_log error.log notice;\nevents {{ worker_connections 512; }}\n\
                  http {{\n  access_log off;\n{temporary}{http}\n}}\n"
             ),
