@@ -262,6 +262,23 @@ fn an_agent_that_comes_back_puts_the_workers_right() {
     assert_eq!(dual.knock(32, Worth::Good), 64);
 }
 
+/// Two certificates, one file: said before anybody wonders, with what to write instead.
+#[test]
+fn a_file_for_two_key_types_is_complained_about() {
+    let mut dual = Dual::new(86_400, "");
+    let file = dual.scene.staple("dual");
+    let configuration = dual.scene.nginx.configuration();
+    let text = fs::read_to_string(&configuration).expect("it was written");
+    let (before, rest) = text.split_once("ssl_stapling_responder").expect("it is there");
+    let (_, after) = rest.split_once(';').expect("a directive ends");
+    let text = format!("{before}ssl_stapling_file {};{after}", file.display());
+    replace(&configuration, text.as_bytes());
+    dual.scene.agent.start();
+    dual.scene.agent.wait_until("the complaint", |now| {
+        now.problems.iter().any(|text| text.contains("two key types share one"))
+    });
+}
+
 #[test]
 fn a_socket_that_is_no_more_is_made_again() {
     let mut dual = Dual::new(86_400, "");
