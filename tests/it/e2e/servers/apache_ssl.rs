@@ -7,18 +7,16 @@ use crate::support::apache::Apache as Process;
 use crate::support::port::free_port;
 use crate::support::socket::Held;
 
-/// So old, in seconds, Apache asks for an answer again: an hour by default, when answers live for days.
-const KEEPS: u32 = 2;
-
-/// A parent and two children.
-pub(super) struct Apache {
+/// A parent and two children. `KEEPS` seconds old, answers are asked for again: 3,600 by default, since
+/// answers live for days.
+pub(super) struct Apache<const KEEPS: u32 = 2> {
     pub(super) process: Process,
     port: u16,
     /// What the service manager would hold: who connects while no agent runs waits for the next.
     responder: Held,
 }
 
-impl Server for Apache {
+impl<const KEEPS: u32> Server for Apache<KEEPS> {
     const NAME: &'static str = "Apache mod_ssl";
 
     fn lacks(property: Property) -> Option<&'static str> {

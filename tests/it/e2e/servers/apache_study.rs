@@ -3,18 +3,21 @@
 //! when the first client comes, drops a good staple when its responder fails, and hands one out for 300 s
 //! beyond nextUpdate; mod_md for ever (facts/servers.md 48).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::host::Host;
 use super::{Server, apache_md, apache_ssl};
 use crate::support::authority::{Answer, now, wait_past};
-use crate::support::ca::refusal;
+use crate::support::ca::{Said, refusal};
 use crate::support::judge::Worth;
 use crate::support::responder::Reply;
 
 const LONG: i64 = 3_600;
 const MUST: &str = "must.test";
 const PLAIN: &str = "plain.test";
+
+/// Answers stay in its cache for an hour: what cannot wait takes a restart.
+type AsShipped = apache_ssl::Apache<3_600>;
 
 /// So many handshakes in a row, all of them good.
 fn all_good<S: Server>(host: &Host<S>, handshakes: usize) {
@@ -125,6 +128,24 @@ fn mod_md_looks_for_new_staples_without_a_restart() {
     rotates_quietly::<apache_md::Apache>(|server| server.process.restarts());
 }
 
+#[test]
+fn a_revocation_does_not_wait_for_mod_ssls_cache() {
+    let mut host = Host::<AsShipped>::new(LONG, "");
+    host.start();
+    let said = Said::Revoked { time: now() - 60, reason: Some(1) };
+    host.authority.says(host.leaf(MUST), Answer::Status(said));
+    let asked = Instant::now();
+    let refresh = host.agent.command(&["refresh", MUST]);
+    assert!(refresh.out.contains("revoked since"), "{refresh:?}");
+    host.wait_until("revoked staple", |host| {
+        let shown = host.handshake(MUST)?;
+        if shown.worth == Worth::Revoked { Ok(()) } else { Err(format!("{shown:?}")) }
+    });
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert_eq!(host.server.process.restarts(), 1);
+    assert_eq!(host.handshake(PLAIN).expect("a handshake").worth, Worth::Good);
+}
+
 /// The four of them for one way.
 macro_rules! four_cells {
     ($module:ident, $server:ty) => {
@@ -155,4 +176,5 @@ macro_rules! four_cells {
 }
 
 four_cells!(mod_ssl, apache_ssl::Apache);
+four_cells!(mod_ssl_with_its_own_timings, AsShipped);
 four_cells!(mod_md, apache_md::Apache);
