@@ -1,7 +1,7 @@
 //! Apache: its configuration with includes, conditions, macros and inheritance, as deployments.
 //!
-//! [`syntax`] takes lines apart, [`read`] walks through the files ([`includes`], [`conditions`],
-//! [`variables`] and [`macros`] say which count), [`level`] knows the TLS directives, [`stapling`] those
+//! [`syntax`] takes lines apart, [`read`] walks through the files ([`includes`], [`sections`],
+//! [`conditions`], [`variables`] and [`macros`] say what counts), [`level`] knows the TLS directives, [`stapling`] those
 //! about staples, [`managed`] mod_md's and [`hosts`] the addresses.
 
 mod conditions;
@@ -11,6 +11,7 @@ mod level;
 mod macros;
 mod managed;
 mod read;
+mod sections;
 mod stapling;
 mod syntax;
 mod variables;

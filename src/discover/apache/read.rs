@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::conditions::{self, Modules, negated};
+use super::conditions::Modules;
 use super::hosts::{self, Bind, HostAddress};
 use super::level::{Level, Paths, Words as Arguments, bad_value, only, text};
-use super::macros::{Bodies, Macro};
+use super::macros::Macro;
 use super::managed::Domain;
 use super::syntax::{Line, Lines, Step, SyntaxError, Words};
 use super::variables::{Variables, path};
@@ -22,7 +22,7 @@ use crate::discover::settings::MappedPath;
 use crate::discover::sources::{Source, read_text};
 
 /// Files and macros may lie this deep in others.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// What one server says by itself: the main one, or a `<VirtualHost>`.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    fn new(origin: Origin, addresses: Vec<HostAddress>) -> Self {
+    pub(super) fn new(origin: Origin, addresses: Vec<HostAddress>) -> Self {
         Block { origin, addresses, name: None, aliases: Vec::new(), level: Level::default() }
     }
 }
@@ -102,10 +102,10 @@ pub(super) struct Walk<'a> {
     /// The files that include each other, outermost first.
     open: Vec<Arc<Path>>,
     /// How many macros are in use inside each other.
-    using: usize,
-    variables: Variables,
-    modules: Modules,
-    macros: HashMap<String, Arc<Macro>>,
+    pub(super) using: usize,
+    pub(super) variables: Variables,
+    pub(super) modules: Modules,
+    pub(super) macros: HashMap<String, Arc<Macro>>,
     pub(super) found: Collected,
 }
 
@@ -120,7 +120,7 @@ pub(super) enum Place {
 }
 
 /// A fault in the grammar, and the line it was found in.
-type Broken = (u32, SyntaxError);
+pub(super) type Broken = (u32, SyntaxError);
 
 impl Walk<'_> {
     /// Reads one file into `place`; `named` is the include that asks for it.
@@ -156,7 +156,7 @@ impl Walk<'_> {
     }
 
     /// Reads lines up to the end of the section `within` (its line and name), or to the end of the file.
-    fn lines(
+    pub(super) fn lines(
         &mut self,
         lines: &mut dyn Iterator<Item = Line<'_>>,
         file: &Arc<Path>,
@@ -197,100 +197,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Reads or passes over a section that begins at `origin`.
-    fn section(
-        &mut self,
-        name: &str,
-        arguments: &[u8],
-        origin: Origin,
-        lines: &mut dyn Iterator<Item = Line<'_>>,
-        place: &mut Place,
-    ) -> Result<(), Broken> {
-        let file = origin.file.clone();
-        let begun = (origin.line, name);
-        if name == "macro" {
-            let defined = Macro::read(arguments, &origin, lines)?;
-            self.macros.insert(defined.name.clone(), Arc::new(defined));
-            return Ok(());
-        }
-        let words = self.words(arguments);
-        let holds = match name {
-            "ifmodule" | "ifdefine" | "iffile" | "ifversion" => {
-                let holds = self.holds(name, &words);
-                let refused = || bad_value(&format!("<{name}>"), &words, &origin);
-                self.found.faults.extend(holds.is_none().then(|| *refused()));
-                holds.unwrap_or(false)
-            }
-            // Only later versions know these.
-            "ifdirective" | "ifsection" => false,
-            _ => {
-                let mut inside = self.inside(name, &words, origin, place);
-                self.lines(lines, &file, &mut inside, Some(begun))?;
-                if let Place::Host(block) = inside {
-                    self.found.hosts.push(*block);
-                }
-                return Ok(());
-            }
-        };
-        match holds {
-            true => self.lines(lines, &file, place, Some(begun)),
-            false => skip(lines, begun),
-        }
-    }
-
-    /// What is said in a section that is no condition.
-    fn inside(
-        &mut self,
-        name: &str,
-        words: &Arguments<'_>,
-        origin: Origin,
-        place: &Place,
-    ) -> Place {
-        match (name, place) {
-            ("virtualhost", Place::Main) => {
-                let mut addresses = Vec::new();
-                for word in words {
-                    match std::str::from_utf8(word).ok().and_then(hosts::host_address) {
-                        Some(address) => addresses.push(address),
-                        None => {
-                            let problem = bad_value("<VirtualHost>", words, &origin);
-                            self.found.faults.push(*problem);
-                        }
-                    }
-                }
-                Place::Host(Box::new(Block::new(origin, addresses)))
-            }
-            ("mdomainset" | "mdomain", Place::Main) => {
-                self.found.domains.push(Domain::new(words));
-                Place::Domain(self.found.domains.len() - 1)
-            }
-            _ => Place::Elsewhere,
-        }
-    }
-
-    /// Whether a condition holds; `None` where Apache would refuse it.
-    fn holds(&mut self, name: &str, words: &Arguments<'_>) -> Option<bool> {
-        if name == "ifversion" {
-            let words: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
-            return conditions::version(&words);
-        }
-        let (not, word) = negated(only(words)?);
-        let is = match name {
-            "ifmodule" => self.modules.has(word),
-            "ifdefine" => self.variables.is_defined(word),
-            _ => {
-                let file = self.paths.resolve(word).ours;
-                let source = Source::look(file);
-                let is = source.stamp.is_some();
-                self.found.sources.push(source);
-                is
-            }
-        };
-        Some(is != not)
-    }
-
     /// The arguments of a directive, with variables filled in.
-    fn words<'w>(&self, arguments: &'w [u8]) -> Vec<Cow<'w, [u8]>> {
+    pub(super) fn words<'w>(&self, arguments: &'w [u8]) -> Vec<Cow<'w, [u8]>> {
         Words::new(arguments).map(|word| self.variables.expand(word)).collect()
     }
 
@@ -362,29 +270,6 @@ impl Walk<'_> {
         }
         Ok(())
     }
-
-    fn use_macro(
-        &mut self,
-        name: &[u8],
-        values: &Arguments<'_>,
-        origin: &Origin,
-        place: &mut Place,
-    ) {
-        let known = self.macros.get(&text(name).to_lowercase()).cloned();
-        let known = known.filter(|known| known.parameters.len() == values.len());
-        let Some(known) = known.filter(|_| self.using < MAX_DEPTH) else {
-            let mut words = vec![Cow::Borrowed(name)];
-            words.extend(values.iter().cloned());
-            return self.found.faults.push(*bad_value("use", &words, origin));
-        };
-        self.using += 1;
-        let mut lines = Bodies::new(&known, values);
-        if let Err((line, error)) = self.lines(&mut lines, &known.file, place, None) {
-            let origin = Origin { file: known.file.clone(), line };
-            self.found.faults.push(Problem::at(&origin, What::Syntax(error.to_string())));
-        }
-        self.using -= 1;
-    }
 }
 
 /// Takes in what may stand in the main server and in virtual hosts alike.
@@ -423,26 +308,4 @@ fn is_ours(name: &str) -> bool {
                 | "defaultruntimedir"
                 | "remoteipproxyprotocol"
         )
-}
-
-/// Passes over a section whose condition does not hold; sections inside must close in order.
-fn skip(lines: &mut dyn Iterator<Item = Line<'_>>, begun: (u32, &str)) -> Result<(), Broken> {
-    let mut open = vec![(begun.0, begun.1.to_owned())];
-    while let Some((begun, name)) = open.pop() {
-        let Some(line) = lines.next() else {
-            return Err((begun, SyntaxError::NotClosed { name, line: begun }));
-        };
-        match Step::of(&line.text) {
-            Ok(Step::Close(found)) if found == name => continue,
-            Ok(Step::Close(found)) => {
-                return Err((line.number, SyntaxError::OtherClosed { expected: name, found }));
-            }
-            Ok(Step::Open(inner, _)) => {
-                open.push((begun, name));
-                open.push((line.number, inner));
-            }
-            Ok(Step::Directive(..)) | Err(_) => open.push((begun, name)),
-        }
-    }
-    Ok(())
 }
