@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::scan::Standing;
 use super::work::in_parallel;
 use crate::digest::Fingerprint;
+use crate::pki::signature::Checked;
 use crate::pki::{Certificate, Issued};
 
 /// Of one place, this many candidates with a fitting name are tried for one leaf: uploads cannot
@@ -66,6 +67,8 @@ pub(super) struct Proofs {
     known: HashMap<Fingerprint, Standing>,
     /// Pairs of leaf and not-issuer: their signatures were checked in vain.
     refused: HashSet<(Fingerprint, Fingerprint)>,
+    /// What was proved before the first scan.
+    pub(super) checked: Checked,
 }
 
 impl Proofs {
@@ -105,8 +108,9 @@ impl Proofs {
 
     /// Gives back the searches that found nothing.
     fn round(&mut self, searches: Vec<Search>, pool: &Issuers) -> Vec<Search> {
-        let refused = &self.refused;
-        let outcomes = in_parallel(&searches, || (), |(), search| search.run(pool, refused));
+        let Proofs { refused, checked, .. } = &*self;
+        let run = |(): &mut (), search: &Search| search.run(pool, refused, checked);
+        let outcomes = in_parallel(&searches, || (), run);
         let mut left = Vec::new();
         for (search, (standing, in_vain)) in searches.into_iter().zip(outcomes) {
             let leaf = search.leaf.fingerprint();
@@ -130,6 +134,7 @@ impl Search {
         &self,
         pool: &Issuers,
         refused: &HashSet<(Fingerprint, Fingerprint)>,
+        checked: &Checked,
     ) -> (Option<Standing>, Vec<Fingerprint>) {
         let fits = |one: &&Arc<Certificate>| one.subject_der() == self.leaf.issuer_der();
         let own = self.own.iter().filter(fits).take(MAX_TRIED);
@@ -141,7 +146,7 @@ impl Search {
             if known || in_vain.contains(&fingerprint) {
                 continue;
             }
-            match Issued::prove(self.leaf.clone(), candidate.clone()) {
+            match Issued::prove_again(self.leaf.clone(), candidate.clone(), checked) {
                 Ok(_) if fingerprint == self.leaf.fingerprint() => {
                     return (Some(Standing::SelfSigned), in_vain);
                 }

@@ -20,6 +20,7 @@ use super::survey::{FolderSurvey, Spot, Survey};
 use super::{apache, exim, haproxy, hitch, lighttpd, nginx};
 use crate::digest::Fingerprint;
 use crate::pki::Certificate;
+use crate::pki::signature::Checked;
 
 /// A lineage whose files are gone is kept this long: clients replace files by removing them first.
 const GRACE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
@@ -100,6 +101,11 @@ impl Scanner {
             proofs: Proofs::default(),
             last: Last::default(),
         }
+    }
+
+    /// Signatures that were found good before need not be checked again.
+    pub fn set_checked(&mut self, checked: Checked) {
+        self.proofs.checked = checked;
     }
 
     /// Where it looks.

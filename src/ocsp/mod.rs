@@ -22,7 +22,7 @@ pub use rejection::{Place, Rejection};
 pub use request::{CertIdHash, request};
 pub use response::{Answer, DecodeError, MAX_BYTES, Reason, Response, ResponseStatus, Revocation};
 pub use staple::Staple;
-pub use verify::{MissingNextUpdate, Rules, verify};
+pub use verify::{MissingNextUpdate, Rules, signatures, verify, verify_again};
 
 /// The five bytes of an unsigned `tryLater` response: what fills a staple file until a staple is
 /// here. Servers start with it and staple nothing.

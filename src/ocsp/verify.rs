@@ -1,5 +1,6 @@
 //! Judging a response: RFC 6960 §3.2, in its order.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use super::response::{Answer, Basic, Responder};
 use super::staple::{Signer, Staple};
 use super::{Place, Rejection, Response};
 use crate::digest::Digest;
-use crate::pki::signature::{self, SignatureError};
-use crate::pki::{Certificate, Issued, same_name, signed_by};
+use crate::pki::signature::{self, Checked, SignatureError};
+use crate::pki::{Certificate, Issued, same_name, signature_of, signed_by};
 use crate::time::{DAY, MINUTE, UnixTime};
 
 /// How to judge. The default is what an agent without configuration does.
@@ -68,10 +69,25 @@ pub fn verify(
     rules: &Rules,
     now: UnixTime,
 ) -> Result<Staple, Rejection> {
+    verify_again(response, issued, rules, now, &Checked::default())
+}
+
+/// As [`verify`], without the arithmetic of signatures that were checked before: for responses that
+/// are read back from disk. Everything else is judged anew.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_again(
+    response: Response,
+    issued: &Issued,
+    rules: &Rules,
+    now: UnixTime,
+    checked: &Checked,
+) -> Result<Staple, Rejection> {
     let status = response.status();
     let basic = response.basic().ok_or(Rejection::Unsuccessful { status })?;
     let answers = answers_about(basic, issued)?;
-    let signed = Signed { der: response.der(), basic, issued, rules, now };
+    let signed = Signed { der: response.der(), basic, issued, rules, now, checked };
     let (signer, signer_not_after) = signed.signer()?;
     check_extensions(basic, &answers, rules)?;
     let (answer, end) = current(basic, &answers, rules, now)?;
@@ -87,6 +103,24 @@ pub fn verify(
         signer,
         der: response.shared_der(),
     })
+}
+
+/// What the signatures that prove `staple` are known by in [`Checked`]; none where that is not clear.
+pub fn signatures(staple: &Staple, issued: &Issued) -> Vec<Digest> {
+    let Ok(response) = Response::decode(staple.der()) else { return Vec::new() };
+    let Some(basic) = response.basic() else { return Vec::new() };
+    let part = |range: &Range<usize>| &response.der()[range.clone()];
+    let by = |signer: &Certificate| {
+        let (algorithm, signature) = (part(&basic.algorithm), part(&basic.signature));
+        signature::identity(algorithm, signer.spki_der(), part(&basic.signed), signature)
+    };
+    match (&staple.signer, basic.certificates.as_slice()) {
+        (Signer::Known(signer), _) => vec![by(signer)],
+        (Signer::Delegate(_), [only]) => Certificate::from_der(part(only))
+            .map(|delegate| vec![by(&delegate), signature_of(&delegate, &issued.issuer)])
+            .unwrap_or_default(),
+        (Signer::Delegate(_), _) => Vec::new(),
+    }
 }
 
 /// The answers whose CertID is ours, recomputed with the hash they use; never empty.
@@ -144,6 +178,7 @@ struct Signed<'a> {
     issued: &'a Issued,
     rules: &'a Rules,
     now: UnixTime,
+    checked: &'a Checked,
 }
 
 impl Signed<'_> {
@@ -190,7 +225,7 @@ impl Signed<'_> {
     }
 
     fn check(&self, certificate: &Certificate) -> Result<(), SignatureError> {
-        signature::verify(
+        self.checked.verify(
             &self.der[self.basic.algorithm.clone()],
             certificate.spki_der(),
             &self.der[self.basic.signed.clone()],
@@ -218,7 +253,9 @@ impl Signed<'_> {
             let delegate = delegate.subject();
             return Err(Rejection::DelegateOfOtherIssuer { delegate, wanted, found });
         }
-        if let Err(cause) = signed_by(delegate, issuer, self.rules.allow_sha1_signatures) {
+        if let Err(cause) =
+            signed_by(delegate, issuer, self.rules.allow_sha1_signatures, self.checked)
+        {
             let (delegate, issuer) = (delegate.subject(), issuer.subject());
             return Err(Rejection::DelegateNotSigned { delegate, issuer, cause });
         }

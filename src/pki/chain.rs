@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::certificate::Certificate;
 use super::name::same_name;
-use super::signature::{self, SignatureError};
-use crate::digest::Fingerprint;
+use super::signature::{self, Checked, SignatureError};
+use crate::digest::{Digest, Fingerprint};
 
 /// A leaf with its proven issuer; made only by [`Issued::prove`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,13 +52,30 @@ impl Issued {
     /// # Errors
     /// Which of the two conditions fails.
     pub fn prove(leaf: Arc<Certificate>, issuer: Arc<Certificate>) -> Result<Issued, NotIssued> {
+        Issued::prove_again(leaf, issuer, &Checked::default())
+    }
+
+    /// As [`Issued::prove`], without the arithmetic of signatures that were checked before.
+    ///
+    /// # Errors
+    /// As [`Issued::prove`].
+    pub fn prove_again(
+        leaf: Arc<Certificate>,
+        issuer: Arc<Certificate>,
+        checked: &Checked,
+    ) -> Result<Issued, NotIssued> {
         if !same_name(leaf.issuer_der(), issuer.subject_der()) {
             return Err(NotIssued::OtherName { wanted: leaf.issuer(), found: issuer.subject() });
         }
-        match signed_by(&leaf, &issuer, true) {
+        match signed_by(&leaf, &issuer, true, checked) {
             Ok(()) => Ok(Issued { leaf, issuer, proven: Proven }),
             Err(cause) => Err(NotIssued::OtherKey { issuer: issuer.subject(), cause }),
         }
+    }
+
+    /// What the issuer's signature of the leaf is known by in [`Checked`].
+    pub fn signature(&self) -> Digest {
+        signature_of(&self.leaf, &self.issuer)
     }
 
     /// The pair's identity: the SHA-256 of the leaf's DER.
@@ -72,13 +89,24 @@ pub(crate) fn signed_by(
     certificate: &Certificate,
     issuer: &Certificate,
     allow_sha1: bool,
+    checked: &Checked,
 ) -> Result<(), SignatureError> {
-    signature::verify(
+    checked.verify(
         certificate.signature_algorithm_der(),
         issuer.spki_der(),
         certificate.signed_part(),
         certificate.signature(),
         allow_sha1,
+    )
+}
+
+/// What `issuer`'s signature of `certificate` is known by in [`Checked`].
+pub(crate) fn signature_of(certificate: &Certificate, issuer: &Certificate) -> Digest {
+    signature::identity(
+        certificate.signature_algorithm_der(),
+        issuer.spki_der(),
+        certificate.signed_part(),
+        certificate.signature(),
     )
 }
 
@@ -118,5 +146,28 @@ mod tests {
         };
         assert!(refused(&other).starts_with("was issued by CN=CA"), "{}", refused(&other));
         assert!(refused(&rekeyed).contains("key did not sign it"), "{}", refused(&rekeyed));
+    }
+
+    #[test]
+    fn what_was_checked_before_holds_for_the_very_same_signature_only() {
+        let (ca, rekeyed) = (authority("CA"), authority("CA"));
+        let key = KeyPair::generate().expect("a key");
+        let leaf = |name: &str| {
+            let params = CertificateParams::new([name.to_owned()]).expect("a name");
+            read(params.signed_by(&key, &ca).expect("a leaf").der())
+        };
+        let (www, mail) = (leaf("www.example.org"), leaf("mail.example.org"));
+        let issued = Issued::prove(www.clone(), read(ca.der())).expect("its issuer");
+        let checked = Checked::from_iter([issued.signature()]);
+        assert_eq!(Issued::prove_again(www.clone(), read(ca.der()), &checked), Ok(issued));
+        assert!(Issued::prove_again(www.clone(), read(rekeyed.der()), &checked).is_err());
+        assert!(Issued::prove_again(mail, read(ca.der()), &checked).is_ok(), "checked anew");
+
+        let mut torn = www.der().to_vec();
+        *torn.last_mut().expect("not empty") ^= 1;
+        assert!(Issued::prove_again(read(&torn), read(ca.der()), &checked).is_err());
+        // What is known does not outlive what is allowed.
+        let refused = checked.verify(&[0x30, 0], www.spki_der(), b"", b"", false);
+        assert_eq!(refused, Err(SignatureError::MalformedAlgorithm));
     }
 }

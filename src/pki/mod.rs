@@ -16,8 +16,8 @@ mod serial;
 pub mod signature;
 
 pub use certificate::{Certificate, CertificateError};
-pub(crate) use chain::signed_by;
 pub use chain::{Issued, NotIssued};
+pub(crate) use chain::{signature_of, signed_by};
 pub use extensions::{SigningRights, TlsFeature};
 pub use key::KeyType;
 pub use name::{name_text, same_name};

@@ -9,12 +9,16 @@
 //!
 //! SHA-1 (RSA PKCS#1, ECDSA with P-256 and P-521) only where it is allowed.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use aws_lc_rs::signature::{self as aws, RsaParameters, RsaPssSaltLength, VerificationAlgorithm};
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode, Sequence};
 use spki::AlgorithmIdentifierRef;
 
 use super::key::KeyType;
+use crate::digest::Digest;
 
 /// Why a signature was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +76,62 @@ pub fn verify(
     signature: &[u8],
     allow_sha1: bool,
 ) -> Result<(), SignatureError> {
+    Checked::default().verify(alg_der, spki_der, message, signature, allow_sha1)
+}
+
+/// Signatures that were found good before, each by the SHA-256 over all that the check depends on:
+/// algorithm, key, message and signature ([`identity`]).
+///
+/// A signature that is good stays good, so a start with thousands of certificates need not do the
+/// arithmetic again. What depends on time or on settings is never remembered here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked(Arc<HashSet<Digest>>);
+
+impl FromIterator<Digest> for Checked {
+    fn from_iter<I: IntoIterator<Item = Digest>>(identities: I) -> Self {
+        Checked(Arc::new(identities.into_iter().collect()))
+    }
+}
+
+/// What a signature is known by in [`Checked`]; the arguments are those of [`verify`].
+pub fn identity(alg_der: &[u8], spki_der: &[u8], message: &[u8], signature: &[u8]) -> Digest {
+    let parts = [alg_der, spki_der, message, signature];
+    let mut all = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
+    for part in parts {
+        all.extend((part.len() as u64).to_be_bytes());
+        all.extend(part);
+    }
+    Digest::of(&all)
+}
+
+impl Checked {
+    /// As [`verify`], without the arithmetic where it was done before.
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn verify(
+        &self,
+        alg_der: &[u8],
+        spki_der: &[u8],
+        message: &[u8],
+        signature: &[u8],
+        allow_sha1: bool,
+    ) -> Result<(), SignatureError> {
+        let known =
+            !self.0.is_empty() && self.0.contains(&identity(alg_der, spki_der, message, signature));
+        check(alg_der, spki_der, message, signature, allow_sha1, known)
+    }
+}
+
+/// `known`: the arithmetic was done before.
+fn check(
+    alg_der: &[u8],
+    spki_der: &[u8],
+    message: &[u8],
+    signature: &[u8],
+    allow_sha1: bool,
+    known: bool,
+) -> Result<(), SignatureError> {
     let identifier = AlgorithmIdentifierRef::from_der(alg_der)
         .map_err(|_| SignatureError::MalformedAlgorithm)?;
     let scheme = Scheme::of(&identifier)?;
@@ -83,6 +143,9 @@ pub fn verify(
     }
     if scheme.hash == Hash::Sha1 && !allow_sha1 {
         return Err(SignatureError::Sha1 { algorithm: scheme.name });
+    }
+    if known {
+        return Ok(());
     }
     let valid = match (scheme.padding, key) {
         (Padding::Pss { salt }, KeyType::Rsa(_)) => {
