@@ -60,10 +60,14 @@ impl Agent {
     /// Tells the planner of targets that hold something else than was put there; gives them.
     pub(super) fn put_right(&mut self, mut ids: Vec<TargetId>) -> Vec<Spot> {
         ids.retain(|id| self.planner.target(*id).is_some_and(|one| !one.publishing));
+        let ids = prepare::changed(ids.iter().map(|id| (*id, &self.world.places[id])));
         let places = ids.iter().map(|id| &self.world.places[id]);
         let found = prepare::inspect(places, &self.world, self.clock.now().wall);
         let mut tampered = Vec::new();
         for (id, inspected) in ids.into_iter().zip(found) {
+            if let Some(place) = self.world.places.get_mut(&id) {
+                place.stamp = inspected.stamp;
+            }
             if self.planner.target(id).is_some_and(|one| one.published != inspected.content) {
                 tampered.push(self.world.target(id).clone());
                 self.replace(id, inspected);

@@ -16,6 +16,7 @@ mod message;
 mod model;
 mod once;
 mod perform;
+mod places;
 mod prepare;
 mod profiles;
 mod refreshing;
@@ -50,6 +51,7 @@ use crate::discover::{Names, Scanner, Watched, Watcher};
 use crate::fetch::{self, Fetcher};
 use crate::files;
 use crate::pki::Certificate;
+use crate::pki::signature::Checked;
 use crate::plan::{Attempts, CertId, Content, Event, Planner, Policy, ServerId, TargetId};
 use crate::serve::control::{Call, Control, Order, SOCKET};
 use crate::serve::responder::Listener;
@@ -140,6 +142,8 @@ pub struct Agent {
     inbox: mpsc::UnboundedReceiver<Message>,
     outbox: mpsc::UnboundedSender<Message>,
     alarm: Alarm,
+    /// When it is to ring, where that has changed since it was set.
+    wake_at: Option<crate::time::Now>,
     /// Handshakes that wait for their turn, and how many are under way.
     confirming: VecDeque<(TargetId, ServerId, Vec<Content>)>,
     looks: usize,
@@ -166,6 +170,10 @@ pub struct Agent {
     answers: HashMap<Fingerprint, Vec<store::Answer>>,
     /// What is to be remembered before the next request leaves.
     records: Vec<store::Record>,
+    /// Signatures that were found good before this start; let go of once everything has been read.
+    checked: Checked,
+    /// There are others that were checked since they were written down.
+    checked_due: bool,
     status_due: Option<Instant>,
     status_pause: Duration,
     scanned: bool,
@@ -194,7 +202,7 @@ impl Agent {
         let alarm = Alarm::new().map_err(|cause| StartError::System { what: "a timer", cause })?;
         let seed = store.as_ref().map_or(0, |store| store.seed());
         let policy = Policy { seed, ..settings.policy };
-        let scanner = Scanner::new(model::scan_settings(&settings));
+        let mut scanner = Scanner::new(model::scan_settings(&settings));
         let mut agent = Agent {
             planner: Planner::new(policy, clock.now()),
             world: World::default(),
@@ -219,6 +227,7 @@ impl Agent {
             inbox,
             outbox,
             alarm,
+            wake_at: None,
             confirming: VecDeque::new(),
             looks: 0,
             warming_pace: Arc::default(),
@@ -234,6 +243,8 @@ impl Agent {
             attempts: HashMap::new(),
             answers: HashMap::new(),
             records: Vec::new(),
+            checked: Checked::default(),
+            checked_due: false,
             status_due: None,
             status_pause: STATUS_EVERY,
             scanned: false,
@@ -242,6 +253,7 @@ impl Agent {
             clock,
         };
         let names = agent.recall();
+        scanner.set_checked(agent.checked.clone());
         agent.scanner = Some((scanner, names));
         Ok(agent)
     }
@@ -307,9 +319,10 @@ impl Agent {
                     self.world.answers.tidy(self.clock.now().wall);
                     let runs = |pid: i32| Path::new("/proc").join(pid.to_string()).exists();
                     self.world.answers.askers().keep(runs);
+                    self.remember_checked();
                     self.rescan();
                 }
-                () = sleep_until(sight_due) => {
+                () = at(sight_due) => {
                     sighted = Some(Instant::now());
                     self.sight();
                 }
@@ -330,6 +343,7 @@ impl Agent {
             }
         }
         tracing::info!("stopping");
+        self.remember_checked();
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         control.abort();
         Ok(())
@@ -355,12 +369,16 @@ impl Agent {
 
     /// What follows from whatever happened.
     fn follow_up(&mut self) {
+        if let Some(Err(error)) = self.wake_at.take().map(|at| self.alarm.set(at)) {
+            tracing::error!(%error, "cannot set the alarm; what is due may be late");
+        }
         self.flush_records();
         self.report_progress();
         if !self.ready && self.scanned && self.planner.busy().is_idle() {
             self.ready = true;
             tracing::info!(certificates = self.world.certificates.len(), "ready");
             let _ = sd_notify::notify(&[NotifyState::Ready]);
+            self.remember_checked();
             self.status_due = Some(Instant::now());
         }
     }
@@ -413,7 +431,7 @@ impl Agent {
         let begun = Instant::now();
         let json = serde_json::to_vec(&self.document()).expect("plain data is JSON");
         let path = self.settings.runtime_dir.join("status.json");
-        if let Err(error) = files::write(&path, &json, 0o644) {
+        if let Err(error) = files::replace(&path, &json, 0o644) {
             self.complain(error.to_string());
         }
         // With very many certificates the document takes its time: it must not take all of ours.

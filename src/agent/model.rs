@@ -1,7 +1,6 @@
 //! From scans to events: what has come, changed or gone since the last look.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 use super::kinds;
 use super::looking;
 use super::message::Message;
+use super::places::Folders;
 use super::prepare::{self, Inspected};
 use super::profiles::Profile;
 use super::server::Server;
@@ -19,6 +19,7 @@ use crate::digest::Fingerprint;
 use crate::discover::{self, Kind, Names, PathMap, Scan, Scanner, Standing};
 use crate::fetch::Validators;
 use crate::ocsp::Staple;
+use crate::pki::signature::Checked;
 use crate::pki::{Certificate, Issued};
 use crate::plan::{self, Attempts, CertId, Event, Loaded, ResponderId, ServerId, TargetId};
 use crate::publish::Target;
@@ -114,10 +115,11 @@ impl Agent {
 
     /// Takes in what a scan found.
     pub(super) fn take_in(&mut self, scanned: Scanned) {
-        let Scanned { scanner, mut names, scan } = scanned;
+        let Scanned { mut scanner, mut names, scan } = scanned;
         if names.take_changed() {
             self.remember_names(&names);
         }
+        scanner.set_checked(Checked::default());
         self.scanner = Some((scanner, names));
         self.watch_paths = Some(scan.watch.clone());
         self.problems.clear();
@@ -126,6 +128,8 @@ impl Agent {
         let (seen, order) = seen(&scan);
         let wanted = self.wanted(&scan, &seen, &servers);
         self.certificates(&seen, &order);
+        // All that was there at the start has been read.
+        self.checked = Checked::default();
         self.places(wanted);
         self.gone(&seen, &servers);
         self.look_for_issuers(&scan);
@@ -219,6 +223,7 @@ impl Agent {
         let mut wanted: BTreeMap<Spot, Wanted> = BTreeMap::new();
         let mut served = HashSet::new();
         self.sha1_wanted.clear();
+        let mut folders = Folders::default();
         for (server, model) in servers.iter().zip(&scan.servers) {
             for (at, deployment) in model.deployments.iter().enumerate() {
                 let one = (*server, at);
@@ -229,7 +234,7 @@ impl Agent {
                     self.want_answers(scan, one, deployment, seen, &mut wanted);
                     continue;
                 };
-                let spot = Spot::Written(Target::File(resolved(&target.ours)));
+                let spot = Spot::Written(Target::File(folders.resolve(&target.ours)));
                 let entry = wanted.entry(spot).or_default();
                 let mut leaves = Vec::new();
                 let default = deployment.listeners.iter().any(|listener| listener.default);
@@ -254,7 +259,7 @@ impl Agent {
         }
         for (at, lineage) in scan.lineages.iter().enumerate() {
             if lineage.watched || !served.contains(&at) {
-                let spot = Spot::Written(Target::File(resolved(&lineage.staple)));
+                let spot = Spot::Written(Target::File(folders.resolve(&lineage.staple)));
                 let leaf = self.world.cert_id(&lineage.leaf.fingerprint());
                 let entry = wanted.entry(spot).or_default();
                 add(&mut entry.claimants, lineage.leaf.fingerprint());
@@ -297,7 +302,7 @@ impl Agent {
             .iter()
             .filter_map(|(_, one, profile)| Some((one.issued.clone()?, profile.clone())))
             .collect();
-        let held = prepare::load(&self.state, &jobs, self.clock.now().wall);
+        let held = prepare::load(&self.state, &jobs, self.clock.now().wall, &self.checked);
         for (id, one, profile) in fresh {
             let known = self.know(id, one, profile, &held);
             let facts = plan::Certificate {
@@ -352,7 +357,7 @@ impl Agent {
             let claimants: Vec<CertId> =
                 one.claimants.iter().map(|leaf| self.world.cert_id(leaf)).collect();
             let Wanted { deployments, entry, .. } = one;
-            let place = Place { spot, entry, deployments, claimants, served: None };
+            let place = Place { spot, entry, deployments, claimants, stamp: None, served: None };
             match self.world.places.get_mut(&id) {
                 Some(before) if before.same_for_planning(&place) => {
                     before.deployments = place.deployments;
@@ -371,7 +376,7 @@ impl Agent {
         }
         self.guard_anew |= !changed.is_empty();
         for ((id, place), inspected) in changed.into_iter().zip(inspected) {
-            self.world.places.insert(id, place);
+            self.world.places.insert(id, Place { stamp: inspected.stamp, ..place });
             self.replace(id, inspected);
         }
         let unnamed: Vec<TargetId> =
@@ -502,24 +507,5 @@ fn seen(scan: &Scan) -> (HashMap<Fingerprint, Seen>, Vec<Fingerprint>) {
 pub(super) fn add<T: PartialEq>(list: &mut Vec<T>, item: T) {
     if !list.contains(&item) {
         list.push(item);
-    }
-}
-
-/// The file that a path leads to, over links; the file itself need not exist.
-fn resolved(path: &Path) -> PathBuf {
-    if let Ok(found) = path.canonicalize() {
-        return found;
-    }
-    let through = |path: &Path| {
-        let folder = path.parent()?.canonicalize().ok()?;
-        Some(folder.join(path.file_name()?))
-    };
-    // A link into `staples/` whose file is still missing.
-    match std::fs::read_link(path) {
-        Ok(end) => {
-            let end = path.parent().unwrap_or(Path::new("/")).join(end);
-            through(&end).unwrap_or(end)
-        }
-        Err(_) => through(path).unwrap_or_else(|| path.to_owned()),
     }
 }

@@ -59,11 +59,7 @@ impl Agent {
                 }
             }
             Action::Tell(notice) => self.tell(notice),
-            Action::WakeAt(at) => {
-                if let Err(error) = self.alarm.set(at) {
-                    tracing::error!(%error, "cannot set the alarm; what is due may be late");
-                }
-            }
+            Action::WakeAt(at) => self.wake_at = Some(at),
         }
     }
 
@@ -174,6 +170,7 @@ impl Agent {
                 if let Some(known) = self.world.certificates.get_mut(&cert) {
                     known.held = Some(staple.clone());
                     known.fetched = None;
+                    self.checked_due = true;
                 }
                 self.write(Job::Keep { cert, staple });
             }
@@ -192,6 +189,9 @@ impl Agent {
             Content::Nothing => Some(What::Nothing),
             Content::Foreign => None,
         };
+        if let Some(place) = self.world.places.get_mut(&target) {
+            place.stamp = None;
+        }
         let place = self.world.places.get(&target);
         match (what, place) {
             (Some(what), Some(place)) => match place.written() {

@@ -7,11 +7,12 @@ use std::thread;
 
 use super::profiles::Profile;
 use super::world::{Place, World};
-use crate::digest::Fingerprint;
-use crate::ocsp::{Response, Staple, verify};
+use crate::digest::{Digest, Fingerprint};
+use crate::ocsp::{self, Response, Staple, verify_again};
 use crate::pki::Issued;
-use crate::plan::{CertId, Content, Facts};
-use crate::publish::{self, What};
+use crate::pki::signature::Checked;
+use crate::plan::{CertId, Content, Facts, TargetId};
+use crate::publish::{self, Stamp, What};
 use crate::store::StateDir;
 use crate::time::UnixTime;
 
@@ -20,6 +21,16 @@ use crate::time::UnixTime;
 pub(super) struct Inspected {
     pub(super) content: Content,
     pub(super) facts: Option<Facts>,
+    /// Of the file, from before it was read.
+    pub(super) stamp: Option<Stamp>,
+}
+
+/// The places whose files are others than when they were last read.
+pub(super) fn changed<'a>(places: impl Iterator<Item = (TargetId, &'a Place)>) -> Vec<TargetId> {
+    let unchanged = |place: &Place| {
+        place.stamp.is_some() && place.stamp == place.written().and_then(publish::stamp)
+    };
+    places.filter(|(_, place)| !unchanged(place)).map(|(id, _)| id).collect()
 }
 
 /// The staples in the store that still prove something at `now`.
@@ -27,12 +38,13 @@ pub(super) fn load(
     dir: &StateDir,
     jobs: &[(Issued, Arc<Profile>)],
     now: UnixTime,
+    checked: &Checked,
 ) -> HashMap<Fingerprint, Staple> {
     let load = |(issued, profile): &(Issued, Arc<Profile>)| {
         let bytes = dir.load(issued.fingerprint());
         let bytes =
             bytes.inspect_err(|error| tracing::warn!(%error, "a response is lost")).ok()??;
-        judge(&bytes, issued, profile, now)
+        judge(&bytes, issued, profile, now, checked)
     };
     let staples = on_every_core(jobs, load);
     staples.into_iter().flatten().map(|staple| (staple.certificate(), staple)).collect()
@@ -49,8 +61,9 @@ pub(super) fn inspect<'a>(
 }
 
 fn one(place: &Place, world: &World, now: UnixTime) -> Inspected {
-    let without = |content| Inspected { content, facts: None };
     let Some(target) = place.written() else { return answered(place, world) };
+    let stamp = publish::stamp(target);
+    let without = |content| Inspected { content, facts: None, stamp };
     let bytes = match publish::inspect(target) {
         Ok(What::Missing) => return without(Content::Nothing),
         Ok(What::Placeholder) => return without(Content::Placeholder),
@@ -63,10 +76,11 @@ fn one(place: &Place, world: &World, now: UnixTime) -> Inspected {
     for id in &place.claimants {
         let Some(known) = world.certificates.get(id) else { continue };
         let held = known.held.clone().filter(|held| *held.der() == *bytes);
-        let judged = || judge(&bytes, known.issued.as_ref()?, &known.profile, now);
+        let judged =
+            || judge(&bytes, known.issued.as_ref()?, &known.profile, now, &Checked::default());
         if let Some(staple) = held.or_else(judged) {
             let content = Content::Staple(*id, staple.digest());
-            return Inspected { content, facts: Some(staple.facts()) };
+            return Inspected { content, facts: Some(staple.facts()), stamp };
         }
     }
     without(Content::Foreign)
@@ -78,19 +92,38 @@ fn answered(place: &Place, world: &World) -> Inspected {
     match place.claimants.iter().find_map(answer) {
         Some((id, staple)) => {
             let content = Content::Staple(id, staple.digest());
-            Inspected { content, facts: Some(staple.facts()) }
+            Inspected { content, facts: Some(staple.facts()), stamp: None }
         }
-        None => Inspected { content: Content::Nothing, facts: None },
+        None => Inspected { content: Content::Nothing, facts: None, stamp: None },
     }
 }
 
 /// A staple, if the bytes prove anything about the certificate now, or did when they were made: one
 /// that has run out is still a staple, and the planner decides what becomes of it.
-fn judge(bytes: &[u8], issued: &Issued, profile: &Profile, now: UnixTime) -> Option<Staple> {
+fn judge(
+    bytes: &[u8],
+    issued: &Issued,
+    profile: &Profile,
+    now: UnixTime,
+    checked: &Checked,
+) -> Option<Staple> {
     let response = Response::decode(bytes).ok()?;
     let made = response.answers().iter().map(|answer| answer.this_update).max()?;
-    let judge = |at| verify(response.clone(), issued, &profile.rules, at).ok();
+    let judge = |at| verify_again(response.clone(), issued, &profile.rules, at, checked).ok();
     judge(now).or_else(|| judge(made.min(now)))
+}
+
+/// What the signatures are known by that prove these pairs, and the staples held about them.
+pub(super) fn signatures(known: &[(Issued, Option<Staple>)]) -> Vec<Digest> {
+    let of_staple = |issued: &Issued, staple: &Option<Staple>| -> Vec<Digest> {
+        staple.iter().flat_map(|staple| ocsp::signatures(staple, issued)).collect()
+    };
+    let each = |(issued, staple): &(Issued, Option<Staple>)| {
+        let mut found = of_staple(issued, staple);
+        found.push(issued.signature());
+        found
+    };
+    known.iter().flat_map(each).collect()
 }
 
 fn on_every_core<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Agent;
+use super::writer::Job;
+use super::{Agent, prepare};
 use crate::discover::Names;
 use crate::ocsp::CertIdHash;
 use crate::plan::{self, Attempts, CertId, Content, Memory, ServerId, TargetId};
@@ -32,6 +33,7 @@ impl Agent {
         for error in damaged {
             tracing::warn!(%error, "a learned issuer is lost");
         }
+        self.checked = dir.checked();
         let names = dir.names().map_err(|error| error.to_string());
         let names =
             names.and_then(|names| Names::try_from(names).map_err(|error| error.to_string()));
@@ -73,10 +75,23 @@ impl Agent {
     }
 
     pub(super) fn remember_names(&mut self, names: &Names) {
-        let names = BTreeMap::from(names);
-        if let Some(Err(error)) = self.store.as_ref().map(|store| store.remember_names(&names)) {
-            self.complain(error.to_string());
+        if let Some(writer) = &self.writer {
+            writer.write(Job::Names(BTreeMap::from(names)));
         }
+    }
+
+    /// Writes down which signatures were found good, if there are new ones; elsewhere.
+    pub(super) fn remember_checked(&mut self) {
+        let Some(store) = self.store.clone().filter(|_| self.checked_due) else { return };
+        self.checked_due = false;
+        let known = self.world.certificates.values();
+        let known: Vec<_> =
+            known.filter_map(|one| Some((one.issued.clone()?, one.held.clone()))).collect();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.remember_checked(&prepare::signatures(&known)) {
+                tracing::warn!(%error, "the next start takes longer");
+            }
+        });
     }
 
     fn remember_loaded(&mut self, id: ServerId, targets: &[(TargetId, plan::Loaded)]) {

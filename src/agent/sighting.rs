@@ -7,17 +7,20 @@ use crate::plan::{Event, ServerId, Sighting};
 
 impl Agent {
     /// When servers are looked at next, the last time being `sighted`.
-    pub(super) fn sight_due(&self, sighted: Option<Instant>) -> Instant {
-        let Some(sighted) = sighted else { return Instant::now() };
+    pub(super) fn sight_due(&self, sighted: Option<Instant>) -> Option<Instant> {
+        if self.world.servers.is_empty() {
+            return None;
+        }
+        let Some(sighted) = sighted else { return Some(Instant::now()) };
         let (at_once, soon) = (sighted + SIGHT_AT_ONCE, sighted + SIGHT_SOON);
         let asked = self.has_askers();
-        if asked && at_once < self.sight_at_once_until {
+        Some(if asked && at_once < self.sight_at_once_until {
             at_once
         } else if asked || soon < self.sight_soon_until {
             soon
         } else {
             sighted + SIGHT_EVERY
-        }
+        })
     }
 
     /// Looks at every server: whether it runs, and whether somebody else reloaded it.

@@ -15,7 +15,7 @@ use crate::fetch::Validators;
 use crate::ocsp::{CertIdHash, Staple};
 use crate::pki::{Certificate, Issued};
 use crate::plan::{CertId, Content, ResponderId, ServerId, TargetId};
-use crate::publish::Target;
+use crate::publish::{Stamp, Target};
 use crate::serve::responder::Table;
 
 /// Gives things small numbers, which are never used again for another thing.
@@ -135,6 +135,8 @@ pub(super) struct Place {
     pub(super) deployments: Vec<Deployed>,
     /// The certificates that claim it.
     pub(super) claimants: Vec<CertId>,
+    /// Of the file when it was last read; none since it was last written.
+    pub(super) stamp: Option<Stamp>,
     /// What a handshake showed last.
     pub(super) served: Option<crate::plan::Served>,
 }

@@ -4,6 +4,7 @@
 //! gathered while a batch was being written goes out as the next one. Order is kept: what was asked for
 //! first is on disk first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -35,6 +36,8 @@ pub(super) enum Job {
     Publish { target: TargetId, at: Target, content: Content, what: What, running: Vec<Running> },
     /// A running server gets what lies in a target already.
     Tell { staple: Staple, running: Vec<Running> },
+    /// The names that were given to certificates, before anything is published under them.
+    Names(BTreeMap<String, String>),
     /// What a crash left half-written beside these targets goes, and responses of long ago with it.
     Tidy(Vec<Target>),
 }
@@ -90,6 +93,11 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
                 Job::Tell { staple, running } => {
                     if let Err(error) = tell(&running, &staple) {
                         tracing::warn!("{}", said(&error));
+                    }
+                }
+                Job::Names(names) => {
+                    if let Err(error) = store.remember_names(&names) {
+                        tracing::warn!(%error, "names of certificates may change at the next start");
                     }
                 }
                 Job::Tidy(targets) => tidy(&publisher, store, &targets),

@@ -55,6 +55,18 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     write_many(&[entry]).pop().expect("an outcome for each entry")
 }
 
+/// The same for a file that nobody needs after a power cut: whole for whoever reads it, not brought
+/// to disk, which costs next to nothing.
+///
+/// # Errors
+/// The step that failed; the old file is untouched.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let entry = Entry { path: path.to_owned(), bytes, mode, also: None };
+    let batch =
+        Batch { durable: false, ..Batch::new(std::slice::from_ref(&entry), &|_, _| Ok(())) };
+    batch.run().pop().expect("an outcome for each entry")
+}
+
 /// Makes each entry's bytes the content of its file; nothing is renamed before it is on disk.
 ///
 /// A replaced file hands on its mode, owner and SELinux label. Where the owner cannot be handed on
@@ -74,6 +86,7 @@ type Watch<'a> = dyn Fn(Step, &Path) -> io::Result<()> + 'a;
 struct Batch<'a> {
     entries: &'a [Entry<'a>],
     watch: &'a Watch<'a>,
+    durable: bool,
     prefix: String,
     folders: HashMap<PathBuf, Folder>,
 }
@@ -100,20 +113,23 @@ type Outcome<T> = Result<T, FileError>;
 impl<'a> Batch<'a> {
     fn new(entries: &'a [Entry<'a>], watch: &'a Watch<'a>) -> Self {
         let prefix = format!("{PREFIX}{}-", std::process::id());
-        Batch { entries, watch, prefix, folders: HashMap::new() }
+        Batch { entries, watch, durable: true, prefix, folders: HashMap::new() }
     }
 
     fn run(mut self) -> Vec<Outcome<()>> {
         let entries = self.entries;
         let ready = entries.iter().map(|entry| self.prepare(entry)).collect();
-        let safe = self.sync(ready);
+        let safe = if self.durable { self.sync(ready) } else { ready };
         let renamed = entries.iter().zip(safe).map(|(entry, ready)| {
             let Ready { temporary, place, device, .. } = ready?;
             self.step(entry, Step::Rename, || temporary.persist(&place).map_err(|e| e.error))?;
             Ok((folder_of(&place).to_owned(), device))
         });
-        let renamed = renamed.collect();
-        self.sync_folders(renamed)
+        let renamed: Vec<_> = renamed.collect();
+        if self.durable {
+            return self.sync_folders(renamed);
+        }
+        renamed.into_iter().map(|renamed| renamed.map(drop)).collect()
     }
 
     /// Takes one step for an entry.

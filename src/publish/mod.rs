@@ -11,6 +11,7 @@ pub mod store_entry;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, Entry, FileError, Step};
@@ -158,6 +159,29 @@ impl Publisher {
             }
         }
     }
+}
+
+/// Tells one state of a target's file from another without reading it: whoever writes into it or puts
+/// another in its place leaves another stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The state of a target's file; `None` where nothing can be seen.
+pub fn stamp(target: &Target) -> Option<Stamp> {
+    let found = std::fs::metadata(target.path()).ok()?;
+    Some(Stamp {
+        device: found.dev(),
+        inode: found.ino(),
+        size: found.size(),
+        modified: (found.mtime(), found.mtime_nsec()),
+        changed: (found.ctime(), found.ctime_nsec()),
+    })
 }
 
 /// What lies in a target now; links are followed.

@@ -79,7 +79,7 @@ fn open(path: &Path) -> io::Result<File> {
     match OpenOptions::new().append(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Mode and owner are right from the start this way.
-            files::write(path, b"", 0o644).map_err(|error| error.source)?;
+            files::replace(path, b"", 0o644).map_err(|error| error.source)?;
             OpenOptions::new().append(true).open(path)
         }
         outcome => outcome,

@@ -1,17 +1,23 @@
-//! The small things: names once given, issuers that were fetched, the seed of the jitter.
+//! The small things: names once given, issuers that were fetched, signatures that were checked, the
+//! seed of the jitter.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{StateDir, Store, StoreError};
+use crate::digest::Digest;
 use crate::files::{self, Entry, FileError, Step};
 use crate::pki::Certificate;
+use crate::pki::signature::Checked;
 
 /// A hundred thousand names, with long keys.
 const MAX_NAMES_BYTES: u64 = 64 << 20;
+/// Two signatures each for half a million certificates.
+const MAX_CHECKED_BYTES: u64 = 32 << 20;
 /// Far longer than any issuer's certificate.
 const MAX_ISSUER_BYTES: u64 = 64 * 1024;
 
@@ -53,7 +59,28 @@ impl StateDir {
     }
 }
 
+impl StateDir {
+    /// The signatures that were found good, as [`Store::remember_checked`] left them; none where that
+    /// cannot be told.
+    pub fn checked(&self) -> Checked {
+        let bytes = files::read(&self.root.join("checked"), MAX_CHECKED_BYTES);
+        let bytes = bytes.ok().flatten().unwrap_or_default();
+        let (digests, []) = bytes.as_chunks::<32>() else { return Checked::default() };
+        digests.iter().map(|digest| Digest::from_bytes(*digest)).collect()
+    }
+}
+
 impl Store {
+    /// Remembers signatures that were found good, so that the next start need not do their arithmetic
+    /// again. Losing the file costs that time and nothing else, so the disk is not waited for.
+    ///
+    /// # Errors
+    /// The disk may be full.
+    pub fn remember_checked(&self, signatures: &[Digest]) -> Result<(), StoreError> {
+        let bytes: Vec<u8> = signatures.iter().flat_map(|one| *one.as_bytes()).collect();
+        Ok(files::replace(&self.dir.root.join("checked"), &bytes, 0o644)?)
+    }
+
     /// Remembers all names that were given; unchanged ones cost no write.
     ///
     /// # Errors
@@ -89,10 +116,9 @@ impl Store {
         if let Ok(seed) = u64::from_str_radix(text.trim(), 16) {
             return seed;
         }
-        let mut bytes = [0; 8];
-        aws_lc_rs::rand::fill(&mut bytes).expect("the system's random numbers do not run out");
-        let seed = u64::from_be_bytes(bytes);
-        if let Err(error) = files::write(&path, format!("{seed:016x}\n").as_bytes(), 0o644) {
+        // Hosts have to differ, no more: a cryptographic source takes 60 ms to gather its entropy.
+        let seed = RandomState::new().build_hasher().finish();
+        if let Err(error) = files::replace(&path, format!("{seed:016x}\n").as_bytes(), 0o644) {
             tracing::warn!(%error, "cannot keep the jitter's seed");
         }
         seed
