@@ -84,7 +84,7 @@ mod tests {
         check(&format!("{hello}250-mx\r\n250 HELP\r\n"), Err("does not offer STARTTLS")).await;
         check(&format!("{hello}{all}454 TLS currently unavailable\r\n"), Err("454 TLS")).await;
         check("554 no\r\n", Err("554 no")).await;
-        check("220 mx", Err("eof")).await;
+        check("220 mx", Err("end of file")).await;
         check(&"220-mx\r\n".repeat(MAX_LINES), Err("does not end")).await;
     }
 }
