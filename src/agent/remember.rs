@@ -34,6 +34,7 @@ impl Agent {
             tracing::warn!(%error, "a learned issuer is lost");
         }
         self.checked = dir.checked();
+        self.checked_due = self.checked.is_empty();
         let names = dir.names().map_err(|error| error.to_string());
         let names =
             names.and_then(|names| Names::try_from(names).map_err(|error| error.to_string()));

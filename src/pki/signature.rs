@@ -105,6 +105,11 @@ pub fn identity(alg_der: &[u8], spki_der: &[u8], message: &[u8], signature: &[u8
 }
 
 impl Checked {
+    /// Nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// As [`verify`], without the arithmetic where it was done before.
     ///
     /// # Errors
