@@ -44,7 +44,9 @@
 //!   instant is an argument. `plan` knows no staples, paths or server names, only facts and digests.
 //! - Shell modules import core modules (and `files`) only; `agent` and `cli` alone bring them together.
 //! - Only [`ocsp::verify`] makes a [`ocsp::Staple`]. `store` keeps nothing else; `publish` writes a
-//!   staple, the `tryLater` placeholder, or nothing. Bytes read back from disk are verified again.
+//!   staple, the `tryLater` placeholder, or nothing. Bytes read back from disk are verified again;
+//!   of what was verified before, only the arithmetic of a signature is passed over, by the digest of
+//!   everything it depends on ([`pki::signature::Checked`]).
 //! - A failed scan removes nothing; a failed fetch replaces nothing; a full disk stops no publishing.
 //! - A file that a server reads is the old one or the new one, never part of one, and never missing.
 //! - Private keys are skipped while PEM is read, kept nowhere and logged never.

@@ -6,7 +6,7 @@
 //! | `responses/`, `history/` | `responses` | the last good response per certificate, and every one before it |
 //! | `attempts` | `attempts` | failures, waits and validators: what was asked of whom |
 //! | `loaded/` | `loaded` | what each server was last proved to have taken up |
-//! | `issuers/`, `names.json`, `seed` | `small` | issuers learned by AIA, names once given, the jitter's seed |
+//! | `issuers/`, `names.json`, `checked`, `seed` | `small` | issuers learned by AIA, names once given, signatures found good, the jitter's seed |
 //! | `lock` | `lock` | one agent at a time |
 //!
 //! [`StateDir`] reads, needs no lock and believes nothing: whoever loads bytes verifies them again.
