@@ -5,10 +5,10 @@
 //! nothing is signed here: a certificate that is not known is `unauthorized`, one without a staple
 //! `tryLater`.
 //!
-//! [`listen`] makes sockets or takes them over, [`worker`] is the threads and [`seats`] bounds what they
-//! serve at once, [`stream`] is a client's connection, [`http`] answers one request: [`asked`] finds the
-//! OCSP request in a path, [`table`] the certificate that it means, [`answer`] says what HTTP has to say
-//! about the staple. [`askers`] keeps which processes have what.
+//! `listen` makes sockets or takes them over, `worker` is the threads and `seats` bounds what they
+//! serve at once, `stream` is a client's connection, `http` answers one request: `asked` finds the
+//! OCSP request in a path, `table` the certificate that it means, `answer` says what HTTP has to say
+//! about the staple. `askers` keeps which processes have what.
 
 mod answer;
 mod asked;
