@@ -1,7 +1,7 @@
 //! HAProxy: its `bind` lines with `crt` and `crt-list`, as deployments, one a certificate file.
 //!
 //! HAProxy has no directive for a staple: it reads `<certificate file>.ocsp` where there is one, and takes
-//! newer ones over a `stats socket` of level admin. [`words`] reads lines, [`bind`] the addresses,
+//! newer ones over a `stats socket` of level admin. `words` reads lines, [`bind`] the addresses,
 //! [`certificates`] what a path stands for.
 
 mod bind;
