@@ -31,6 +31,8 @@ pub use sight::{Watch, compare};
 /// Between two looks at the workers: a small server has new ones within milliseconds.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// From the first new worker to the last.
+const ALL_MADE: Duration = Duration::from_millis(200);
 
 /// What is to be reloaded, and how.
 #[derive(Clone, Debug)]
@@ -163,6 +165,17 @@ impl Reloader {
         }
     }
 
+    /// Where any new worker tells of a reload, the last of them must not be taken for another one's.
+    async fn settled(&self, pid_file: &Path, proved: Snapshot) -> Snapshot {
+        let kind = self.settings.kind;
+        if !kind.keeps_old_workers() {
+            return proved;
+        }
+        sleep(ALL_MADE).await;
+        let now = Snapshot::take(kind, pid_file).ok().and_then(Result::ok);
+        now.filter(|now| now.same_master(&proved)).unwrap_or(proved)
+    }
+
     async fn await_new_workers(
         &self,
         pid_file: &Path,
@@ -179,7 +192,9 @@ impl Reloader {
             // A restart instead of a reload makes the pid file vanish for a moment.
             let late = Instant::now() >= deadline;
             match Snapshot::take(self.settings.kind, pid_file)? {
-                Ok(now) if now.reloaded_since(before, self.settings.kind) => return Ok(Some(now)),
+                Ok(now) if now.reloaded_since(before, self.settings.kind) => {
+                    return Ok(Some(self.settled(pid_file, now).await));
+                }
                 Ok(now) if late && now.mostly_renewed_since(before) => return Ok(Some(now)),
                 Ok(_) if late => {
                     return Err(ReloadError::Unchanged { pid: before.master(), limit });
