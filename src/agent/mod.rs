@@ -32,7 +32,7 @@ mod warming;
 mod world;
 mod writer;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,6 +160,8 @@ pub struct Agent {
     issuers_asked: HashSet<String>,
     /// How many of them have not answered yet.
     issuers_awaited: usize,
+    /// Why staples are kept from their targets.
+    obstacles: BTreeMap<TargetId, String>,
     /// Certificates that are presented by servers which take no CertID but SHA-1's.
     sha1_wanted: HashSet<CertId>,
     /// Our own OCSP responder, where one is configured.
@@ -238,6 +240,7 @@ impl Agent {
             issuers: Arc::new([]),
             issuers_asked: HashSet::new(),
             issuers_awaited: 0,
+            obstacles: BTreeMap::new(),
             sha1_wanted: HashSet::new(),
             answering: Answering::wanted(&settings),
             attempts: HashMap::new(),

@@ -339,7 +339,11 @@ impl Agent {
             profile,
             names: one.names.clone(),
             responders,
-            held: held.get(&one.leaf.fingerprint()).cloned(),
+            // One that its server would refuse is as good as none: another is asked for.
+            held: held
+                .get(&one.leaf.fingerprint())
+                .filter(|staple| !self.is_unfit(id, staple))
+                .cloned(),
             fetched,
             validators: None,
             last_error,
@@ -384,6 +388,7 @@ impl Agent {
         self.guard_anew |= !unnamed.is_empty();
         for id in unnamed {
             self.world.places.remove(&id);
+            self.obstacles.remove(&id);
             self.handle(Event::Unplaced(id));
         }
     }

@@ -160,6 +160,9 @@ impl Agent {
                 Err(fault)
             }
         };
+        if outcome.is_ok() {
+            self.try_obstructed(cert);
+        }
         self.handle(Event::Fetched { cert, from, outcome });
     }
 

@@ -49,7 +49,10 @@ impl Agent {
             servers: servers.into_iter().filter_map(|id| self.server_status(id)).collect(),
             responders: self.responder_statuses(),
             loopback: self.loopback_status(),
-            problems: self.scan_problems.iter().chain(&self.problems).cloned().collect(),
+            problems: {
+                let problems = self.scan_problems.iter().chain(self.obstacles.values());
+                problems.chain(&self.problems).cloned().collect()
+            },
         }
     }
 

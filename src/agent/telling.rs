@@ -9,8 +9,8 @@ use super::message::Message;
 use super::world::{Deployed, Place};
 use super::writer::{Job, Running, What};
 use crate::discover::{Address, Deployment, Kind, ServerName};
-use crate::ocsp::CertIdHash;
-use crate::plan::{Content, Event, PublishFault, TargetId};
+use crate::ocsp::{CertIdHash, Staple};
+use crate::plan::{CertId, Content, Event, PublishFault, TargetId};
 use crate::publish::Target;
 use crate::publish::admin::{Pair, Socket, can_be_named};
 
@@ -35,26 +35,51 @@ impl Agent {
         match self.obstacle(place, &what) {
             None => {
                 let running = self.running(place);
+                self.obstacles.remove(&target);
                 self.write(Job::Publish { target, at, content, what, running });
             }
             Some(Obstacle::Barred) => {
-                self.complain(format!(
+                let why = format!(
                     "{at}: HAProxy would not start with a staple beside a certificate file that lacks its \
                      issuer; put the whole chain into the file"
-                ));
+                );
+                self.obstructed(target, why);
                 let (content, what) = (Content::Nothing, What::Nothing);
                 let running = Vec::new();
                 self.write(Job::Publish { target, at, content, what, running });
             }
             Some(Obstacle::OtherHash(kind)) => {
-                self.complain(format!(
+                let why = format!(
                     "{at}: {kind} takes no answer but one whose CertID is hashed by SHA-1, and the responder \
                      gave another; if [[issuer]] has cert_id_hash, make it \"auto\" or \"sha1\""
-                ));
+                );
+                self.obstructed(target, why);
                 let outcome = Err(PublishFault::Refused);
                 self.send(Message::Written(vec![(Event::Published { target, outcome }, None)]));
             }
         }
+    }
+
+    /// Says so while it lasts, and logs it once.
+    fn obstructed(&mut self, target: TargetId, why: String) {
+        if self.obstacles.get(&target) != Some(&why) {
+            tracing::warn!("{why}");
+            self.obstacles.insert(target, why);
+        }
+    }
+
+    /// Another staple has come: what kept the last one from its targets need not keep this one.
+    pub(super) fn try_obstructed(&mut self, cert: CertId) {
+        let claims = |id: &&TargetId| {
+            self.world.places.get(id).is_some_and(|place| place.claimants.contains(&cert))
+        };
+        let ids: Vec<TargetId> = self.obstacles.keys().filter(claims).copied().collect();
+        ids.into_iter().for_each(|id| self.look_again(id));
+    }
+
+    /// Whether a staple is of no use to a server that presents the certificate.
+    pub(super) fn is_unfit(&self, cert: CertId, staple: &Staple) -> bool {
+        self.sha1_wanted.contains(&cert) && staple.cert_id_hash() != Some(CertIdHash::Sha1)
     }
 
     fn obstacle(&self, place: &Place, what: &What) -> Option<Obstacle> {
