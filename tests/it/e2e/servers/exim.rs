@@ -4,10 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use staplekeeper::agent::status::Served;
 use staplekeeper::confirm::StartTls;
 
 use super::ground::Ground;
+use super::host::Host;
 use super::{Property, Server, every_property};
+use crate::support::agent::certificate;
 use crate::support::daemon::Daemon;
 use crate::support::program::program;
 
@@ -83,3 +86,19 @@ impl Server for Exim {
 }
 
 every_property!(Exim);
+
+#[test]
+fn the_agent_and_a_probe_see_what_is_served_by_starttls() {
+    let mut host = Host::<Exim>::new(3_600, "");
+    host.start();
+    host.agent.wait_until("the agent to see it", |now| {
+        certificate(now, "must.test").served == Some(Served::Match)
+    });
+    let (root, port) = (host.ground.root(), host.ground.port);
+    let at = format!("127.0.0.1:{port}");
+    let root = root.display().to_string();
+    let probe = ["probe", "--starttls", "smtp", "--connect", &at, "--ca", &root, "must.test"];
+    let said = host.agent.command(&probe);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("staple") && said.out.contains("good"), "{said:?}");
+}

@@ -20,8 +20,13 @@ pub(super) struct Haproxy {
 }
 
 impl Haproxy {
-    fn configuration(&self) -> PathBuf {
+    pub(super) fn configuration(&self) -> PathBuf {
         self.folder.join("haproxy.cfg")
+    }
+
+    /// The master.
+    pub(super) fn process(&self) -> &Daemon {
+        self.running.as_ref().expect("it runs")
     }
 }
 

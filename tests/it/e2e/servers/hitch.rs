@@ -30,6 +30,8 @@ impl Hitch {
 
 impl Server for Hitch {
     const NAME: &'static str = "hitch";
+    // Each worker has a listening socket of its own, and takes what waits there with it.
+    const RELOADS_RESET: bool = true;
 
     fn lacks(property: Property) -> Option<&'static str> {
         match property {

@@ -44,7 +44,14 @@ impl<S: Server> Host<S> {
         }
         let mut agent = Agent::new();
         server.prepare(&mut agent);
-        agent.configure(&format!("watch = []\n{}{tables}", server.tables()));
+        let own = server.tables();
+        let watch = if own.contains("[[watch]]") {
+            ""
+        } else {
+            "watch = []
+"
+        };
+        agent.configure(&format!("{watch}{own}{tables}"));
         Host { agent, server, authority, ground, leaves }
     }
 
@@ -92,14 +99,20 @@ impl<S: Server> Host<S> {
         &found.expect("one of its sites").2
     }
 
-    /// Issues another certificate for a site, with the same key, and installs it.
-    pub(super) fn renew(&mut self, site: &str) {
+    /// Issues another certificate for a site, with the same key, without installing it.
+    pub(super) fn issue_next(&mut self, site: &str) -> Identity {
         let entry = self.leaves.iter_mut().find(|(name, ..)| *name == site);
         let (site, draft, leaf) = entry.expect("one of its sites");
         // A draft has a serial: a renewed certificate has another.
         let serial = Draft::leaf(site).serial;
         *leaf = self.authority.issue(Draft { serial, ..draft.clone() });
-        self.server.install(&self.ground, site, leaf);
+        leaf.clone()
+    }
+
+    /// Issues another certificate for a site, with the same key, and installs it.
+    pub(super) fn renew(&mut self, site: &str) {
+        let leaf = self.issue_next(site);
+        self.server.install(&self.ground, site, &leaf);
     }
 
     /// One handshake, judged.

@@ -13,8 +13,10 @@ mod apache_md;
 mod apache_ssl;
 mod apache_study;
 mod exim;
+mod files;
 mod ground;
 mod haproxy;
+mod haproxy_files;
 mod hitch;
 mod host;
 mod lighttpd;
@@ -82,6 +84,9 @@ pub(super) trait Server: Sized {
     const SITES: &'static [&'static str] = &["must.test", "plain.test"];
     /// What is spoken on its port before TLS.
     const STARTTLS: Option<StartTls> = None;
+
+    /// Each of its reloads may reset connections that wait to be accepted: no matter of staples.
+    const RELOADS_RESET: bool = false;
 
     /// What it cannot have by its nature, and why; with the number in facts/servers.md. The test of
     /// that property sees to it that nothing worse happens.

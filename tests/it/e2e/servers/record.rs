@@ -18,6 +18,7 @@ const ROWS: &[&str] = &[
     "lighttpd",
     "hitch",
     "exim",
+    "files, read by nginx",
 ];
 
 /// A property under test: dropped without a result, it does not hold.
