@@ -292,3 +292,53 @@ impl<'a> Walk<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_read() {
+        let root = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| root.path().join(name);
+        std::fs::create_dir(at("certs")).expect("ours");
+        for name in ["certs/a.pem", "certs/b.pem", "certs/b.pem.ocsp", "list.pem"] {
+            std::fs::write(at(name), "").expect("ours");
+        }
+        std::fs::write(at("list.txt"), "list.pem [alpn h2] l.test *.l.test\n").expect("ours");
+        let base = root.path().display();
+        let text = format!(
+            "global\n  crt-base {base}\n  pidfile /run/h.pid\n  stats socket /run/user.sock level user\n\
+             \x20 stats socket /run/admin.sock mode 660 level admin\n  chroot /var/lib/haproxy\n\
+             defaults\n  mode http\nfrontend web\n  bind *:80\n  bind *:443 ssl crt certs/ alpn h2\n\
+             \x20 bind :8443 ssl crt-list {base}/list.txt\nbackend b\n  server s 127.0.0.1:1 ssl crt no.pem\n"
+        );
+        std::fs::write(at("haproxy.cfg"), text).expect("ours");
+        let read = configuration(&at("haproxy.cfg"), &PathMap::default());
+        assert!(read.faults.is_empty(), "{:?}", read.faults);
+        assert_eq!(read.pid_file.as_deref(), Some(Path::new("/run/h.pid")));
+        assert_eq!(read.admin, [Address::Unix(Path::new("/run/admin.sock").into())]);
+        let told: Vec<_> = read
+            .deployments
+            .iter()
+            .map(|one| {
+                let file = one.certificates[0].file.ours.strip_prefix(root.path()).expect("ours");
+                let staple = one.target().expect("it has one").ours.extension();
+                let names: Vec<_> = one.names.iter().map(ToString::to_string).collect();
+                let Listener { address, default, .. } = &one.listeners[0];
+                assert!(staple.is_some_and(|extension| extension == "ocsp"));
+                format!("{} {address} {default} {}", file.display(), names.join(","))
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "certs/a.pem 0.0.0.0:443 true ",
+                "certs/b.pem 0.0.0.0:443 false ",
+                "list.pem 0.0.0.0:8443 true l.test,*.l.test",
+            ]
+        );
+        std::fs::write(at("haproxy.cfg"), "frontend f\n  bind \":1 ssl\n").expect("ours");
+        assert_eq!(configuration(&at("haproxy.cfg"), &PathMap::default()).faults.len(), 1);
+    }
+}

@@ -137,3 +137,51 @@ fn address(text: &str, port: Option<&str>) -> Option<Address> {
         None => Address::Host(host.to_ascii_lowercase().into(), port),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_read() {
+        let root = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| root.path().join(name);
+        std::fs::create_dir(at("conf-enabled")).expect("ours");
+        let main = "server.modules = (\n\t\"mod_access\",\n)\nserver.port = 80\n\
+                    server.pid-file = \"/run/lighttpd.pid\"\nvar.certs = \"/etc/certs\"\n\
+                    server.feature-flags += (\"server.h2proto\" => \"enable\")\n\
+                    include_shell \"/usr/share/lighttpd/create-mime.conf.pl\"\n\
+                    include \"conf-enabled/*.conf\"\n";
+        let tls = "server.modules += ( \"mod_openssl\" )\nssl.pemfile = var.certs + \"/all.pem\"\n\
+                   ssl.stapling-file = var.certs + \"/all.der\"\n\
+                   $SERVER[\"socket\"] == \"0.0.0.0:443\" {\n  ssl.engine = \"enable\"\n\
+                   \x20 $HTTP[\"host\"] == \"A.test\" {\n    ssl.pemfile = \"/etc/a.pem\"\n\
+                   \x20   ssl.privkey = \"/etc/a.key\"\n    ssl.stapling-file = \"/etc/a.der\"\n  }\n}\n\
+                   $HTTP[\"host\"] =~ \"^b\\.\" {\n  ssl.pemfile = \"/etc/b.pem\"\n}\n";
+        std::fs::write(at("lighttpd.conf"), main).expect("ours");
+        std::fs::write(at("conf-enabled/10-ssl.conf"), tls).expect("ours");
+        let read = configuration(&at("lighttpd.conf"), &PathMap::default());
+        assert!(read.faults.is_empty(), "{:?}", read.faults);
+        assert_eq!(read.pid_file.as_deref(), Some(Path::new("/run/lighttpd.pid")));
+        let told: Vec<_> = read
+            .deployments
+            .iter()
+            .map(|one| {
+                let file = one.certificates[0].file.ours.display();
+                let staple = one.target().map(|file| file.ours.display().to_string());
+                let names: Vec<_> = one.names.iter().map(ToString::to_string).collect();
+                let Listener { address, default, .. } = &one.listeners[0];
+                let staple = staple.unwrap_or_default();
+                format!("{file} {staple} {address} {default} {}", names.join(","))
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "/etc/certs/all.pem /etc/certs/all.der 0.0.0.0:443 true ",
+                "/etc/a.pem /etc/a.der 0.0.0.0:443 false a.test",
+                "/etc/b.pem  0.0.0.0:443 false ~^b\\.",
+            ]
+        );
+    }
+}
