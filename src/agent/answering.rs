@@ -17,7 +17,7 @@ use crate::config::settings::Listen;
 use crate::digest::Fingerprint;
 use crate::discover::{Deployment, Scan};
 use crate::plan::ServerId;
-use crate::serve::responder::{Address, Listener, Responder};
+use crate::serve::responder::{Address, Listener, Responder, Size};
 
 /// The responder and where it is to listen.
 #[derive(Default)]
@@ -42,11 +42,8 @@ impl Answering {
         self.addresses.iter().any(|address| address.is_meant_by(url))
     }
 
-    fn status(&self, agent: &Agent) -> LoopbackStatus {
-        let (size, tally) = (
-            agent.world.answers.size(),
-            self.responder.as_ref().map(Responder::tally).unwrap_or_default(),
-        );
+    fn status(&self, responder: &Responder, size: Size) -> LoopbackStatus {
+        let tally = responder.tally();
         let listening = |address: &Address| Listening {
             address: address.to_string(),
             error: self.failed.iter().find(|(one, _)| one == address).map(|(_, e)| e.clone()),
@@ -127,6 +124,13 @@ impl Agent {
         }
     }
 
+    /// Answers who has got in already, and nobody else.
+    pub(super) async fn close_responder(&mut self) {
+        if let Some(responder) = self.answering.take().and_then(|answering| answering.responder) {
+            responder.close().await;
+        }
+    }
+
     /// Lets clients in.
     pub(super) fn open_responder(&mut self) {
         let Some(answering) = &mut self.answering else { return };
@@ -183,8 +187,10 @@ impl Agent {
         }
     }
 
-    /// The responder's part of the status document.
+    /// The responder's part of the status document, where it runs.
     pub(super) fn loopback_status(&self) -> Option<LoopbackStatus> {
-        self.answering.as_ref().map(|answering| answering.status(self))
+        let answering = self.answering.as_ref()?;
+        let responder = answering.responder.as_ref()?;
+        Some(answering.status(responder, self.world.answers.size()))
     }
 }

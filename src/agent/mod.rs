@@ -349,6 +349,7 @@ impl Agent {
         self.remember_checked();
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         control.abort();
+        self.close_responder().await;
         Ok(())
     }
 

@@ -25,6 +25,7 @@ use std::io;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,8 @@ use worker::{Room, Worker};
 /// Connections at a time. Servers hold theirs for an instant; the rest of a process's usual 1,024
 /// descriptors is the agent's.
 const MAX_CONNECTIONS: usize = 512;
+/// An answer takes far less once its request is here.
+const LAST_ANSWERS: Duration = Duration::from_millis(50);
 /// A few threads answer more than any machine's servers ask.
 const MAX_THREADS: usize = 4;
 
@@ -136,6 +139,13 @@ impl Responder {
         let failed = |cause| BindError { address: listener.address().clone(), cause };
         let mut all = self.workers.iter();
         all.try_for_each(|worker| worker.accept(&listener.socket, &self.room, stop)).map_err(failed)
+    }
+
+    /// Takes no connections any more, and answers those that it has: whoever connects from now on waits
+    /// for the next to listen on sockets that were handed over.
+    pub async fn close(self) {
+        self.listening.iter().for_each(|(_, stop)| stop.cancel());
+        tokio::time::sleep(LAST_ANSWERS).await;
     }
 
     /// Where it listens.

@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::client::{encoded, parse, request};
@@ -57,9 +59,6 @@ fn a_leftover_socket_is_replaced_and_ours_is_open_to_all_and_goes_with_us() {
 fn an_address_that_cannot_be_had_is_named_and_the_others_go_on() {
     let mut scene = Scene::new(3600, &[plain("www.test")], "");
     let (busy, file, good) = (scene.path("busy.sock"), scene.path("file"), free_port());
-    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    let taken = taken.local_addr().expect("it is bound");
-    let _held = TcpListener::bind(taken);
     let squatter = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let squatted = squatter.local_addr().expect("it is bound");
     let _other = UnixListener::bind(&busy).expect("the folder is ours");
@@ -128,7 +127,35 @@ fn sockets_that_are_handed_over_outlive_the_agent_and_nobody_is_refused() {
     let loopback = document.loopback.expect("it has sockets");
     assert_eq!(loopback.listen.len(), 2);
     assert!(loopback.listen.iter().all(|one| one.error.is_none()), "{loopback:?}");
-    // An upgrade: the old one ends, clients come, the new one starts.
+    // Upgrades: the old one ends, clients come, the new one starts; others never cease to come.
+    let over = Arc::new(AtomicBool::new(false));
+    let tireless: Vec<_> = (0..2)
+        .map(|number| {
+            let (request, path, over) = (request(&leaf), path.clone(), over.clone());
+            let right = right.clone();
+            thread::spawn(move || {
+                let mut answers = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let answer = match number {
+                        0 => over_tcp(port, &request),
+                        _ => over_unix(&path, &request),
+                    };
+                    assert_eq!(answer, right);
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        scene.agent.stop();
+        scene.agent.start();
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in tireless {
+        let answers = client.join().expect("it was never refused");
+        assert!(answers > 10, "{answers} answers");
+    }
     scene.agent.stop();
     assert!(path.exists());
     let waiting: Vec<_> = (0..20)
