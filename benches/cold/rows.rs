@@ -223,7 +223,10 @@ fn memory() -> Vec<Line> {
         thread::sleep(idle);
         let cpu = process.cpu().saturating_sub(cpu);
         let minutes = begun.elapsed().as_secs_f64() / 60.0;
-        let wakeups = (process.wakeups() - wakeups) as f64 / minutes;
+        let since = |(thread, count): (String, u64)| {
+            count - wakeups.get(&thread).copied().unwrap_or_default()
+        };
+        let wakeups = process.wakeups().into_iter().map(since).sum::<u64>() as f64 / minutes;
         process.stop();
         let busy = format!("{:.1} ms in {} s", cpu.as_secs_f64() * 1e3, idle.as_secs());
         let figures = [mebibytes(resident), busy, format!("{wakeups:.0}")];

@@ -1,5 +1,6 @@
 //! Processes that are measured: when they are ready, what they cost.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
@@ -47,16 +48,17 @@ impl Process {
         figure.expect("a running process has resident memory")
     }
 
-    /// How often its threads have gone to sleep and been woken.
-    pub fn wakeups(&self) -> u64 {
+    /// How often each of its threads has gone to sleep and been woken, by thread id.
+    pub fn wakeups(&self) -> HashMap<String, u64> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
-        let one = |folder: PathBuf| -> Option<u64> {
+        let one = |folder: PathBuf| -> Option<(String, u64)> {
             let status = fs::read_to_string(folder.join("status")).ok()?;
             let line =
                 status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            line?.trim().parse().ok()
+            let thread = folder.file_name()?.to_string_lossy().into_owned();
+            Some((thread, line?.trim().parse().ok()?))
         };
-        tasks.flatten().filter_map(|task| one(task.path())).sum()
+        tasks.flatten().filter_map(|task| one(task.path())).collect()
     }
 
     /// Ends it by SIGTERM, as a service manager does, and waits.

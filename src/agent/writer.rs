@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -49,6 +49,11 @@ pub(super) struct Running {
     pub(super) pair: Pair,
 }
 
+/// A batch waits so long for the next job, and at most so long for all of them: answers come in a
+/// few at a time, and each batch is a wait for the disk.
+const GATHERS: Duration = Duration::from_millis(5);
+const GATHERS_AT_MOST: Duration = Duration::from_millis(40);
+
 /// How long every response that was ever published can be looked up.
 const HISTORY: Duration = Duration::from_secs(400 * 86_400);
 
@@ -84,7 +89,7 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
     while let Ok(first) = queue.recv() {
         let mut keeps = Vec::new();
         let mut publishes = Vec::new();
-        for job in std::iter::once(first).chain(queue.try_iter()) {
+        for job in gathered(first, queue) {
             match job {
                 Job::Keep { cert, staple } => keeps.push((cert, staple)),
                 Job::Publish { target, at, content, what, running } => {
@@ -110,6 +115,20 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
         outcomes.extend(publish(&publisher, &publishes));
         if outbox.send(Message::Written(outcomes)).is_err() {
             return;
+        }
+    }
+}
+
+/// The first job and those that come right behind it.
+fn gathered(first: Job, queue: &Receiver<Job>) -> Vec<Job> {
+    let end = Instant::now() + GATHERS_AT_MOST;
+    let mut jobs = vec![first];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match queue.recv_timeout(left.min(GATHERS)) {
+            Ok(job) => jobs.push(job),
+            // The next call of `recv` sees that all is over.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return jobs,
         }
     }
 }
