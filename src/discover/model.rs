@@ -4,7 +4,7 @@
 //! can point there.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -204,6 +204,21 @@ pub enum Address {
     Host(Box<str>, u16),
     /// A Unix socket, as the server sees it.
     Unix(Arc<Path>),
+}
+
+impl Address {
+    /// What `host` and `port` mean: an IP address without brackets, a name, or nothing or `*` for all
+    /// of the host's addresses.
+    pub(super) fn of(host: &str, port: u16) -> Address {
+        let ip = match host {
+            "" | "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            host => host.parse().ok(),
+        };
+        match ip {
+            Some(ip) => Address::Ip(SocketAddr::new(ip, port)),
+            None => Address::Host(host.to_ascii_lowercase().into(), port),
+        }
+    }
 }
 
 impl fmt::Display for Address {

@@ -5,7 +5,6 @@
 
 mod blocks;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -161,15 +160,7 @@ fn text<'a>(all: &'a [Assignment], name: &str) -> Option<&'a str> {
 /// `[*]:443`, `[localhost]:443`, `[::1]:443`.
 fn address_of(text: &str) -> Option<Address> {
     let (host, port) = text.trim().strip_prefix('[')?.rsplit_once("]:")?;
-    let port = port.parse().ok()?;
-    let ip = match host {
-        "*" | "" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        host => host.parse().ok(),
-    };
-    Some(match ip {
-        Some(ip) => Address::Ip(SocketAddr::new(ip, port)),
-        None => Address::Host(host.to_ascii_lowercase().into(), port),
-    })
+    Some(Address::of(host, port.parse().ok()?))
 }
 
 #[cfg(test)]

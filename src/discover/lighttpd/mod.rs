@@ -7,7 +7,6 @@
 mod read;
 mod tokens;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -126,16 +125,8 @@ fn address(text: &str, port: Option<&str>) -> Option<Address> {
         Some(port) => (text, port),
         None => text.rsplit_once(':')?,
     };
-    let port = port.parse().ok()?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let ip = match host {
-        "" | "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        host => host.parse().ok(),
-    };
-    Some(match ip {
-        Some(ip) => Address::Ip(SocketAddr::new(ip, port)),
-        None => Address::Host(host.to_ascii_lowercase().into(), port),
-    })
+    Some(Address::of(host, port.parse().ok()?))
 }
 
 #[cfg(test)]
