@@ -113,6 +113,8 @@ impl Apache {
     /// With its log, when it does not come up.
     pub fn start(&mut self, port: u16) -> &mut Apache {
         assert!(self.daemon.is_none(), "this Apache runs already");
+        // Debian's `apachectl` makes its lock folder in there; a minimal container has none.
+        let _ = std::fs::create_dir_all("/run/lock");
         let mut command = self.command();
         let log = self.path("console.log");
         self.daemon = Some(Daemon::start(command.arg("-DFOREGROUND"), &log, port));

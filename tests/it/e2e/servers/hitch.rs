@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -77,6 +78,15 @@ impl Server for Hitch {
             command.args(["--user", "nobody", "--group", "nogroup"]);
         }
         self.running = Some(Daemon::start(&mut command, &self.folder.join("log"), self.port));
+        // The parent listens before its workers do, and not any more when they have begun.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut in_a_row = 0;
+        while in_a_row < 10 {
+            let answers = TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+            in_a_row = if answers { in_a_row + 1 } else { 0 };
+            assert!(Instant::now() < deadline, "hitch's workers do not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn stop(&mut self) {
