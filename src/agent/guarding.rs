@@ -10,7 +10,7 @@ use std::path::Path;
 use super::world::Spot;
 use super::{Agent, prepare};
 use crate::discover::{Changed, Watched};
-use crate::plan::TargetId;
+use crate::plan::{TargetId, TargetView};
 
 impl Agent {
     /// The files to watch, if they are others than before.
@@ -59,7 +59,9 @@ impl Agent {
 
     /// Tells the planner of targets that hold something else than was put there; gives them.
     pub(super) fn put_right(&mut self, mut ids: Vec<TargetId>) -> Vec<Spot> {
-        ids.retain(|id| self.planner.target(*id).is_some_and(|one| !one.publishing));
+        // What failed is tried again by the planner, which does not know how far it came.
+        let settled = |one: TargetView| !one.publishing && one.failures == 0;
+        ids.retain(|id| self.planner.target(*id).is_some_and(settled));
         let ids = prepare::changed(ids.iter().map(|id| (*id, &self.world.places[id])));
         let places = ids.iter().map(|id| &self.world.places[id]);
         let found = prepare::inspect(places, &self.world, self.clock.now().wall);

@@ -5,6 +5,7 @@
 //! first is on disk first.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -207,5 +208,11 @@ fn tell(running: &[Running], staple: &Staple) -> Result<(), TellError> {
 
 fn said(error: &TellError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    format!("{error}{}", cause.unwrap_or_default())
+    let hint = match error {
+        TellError::Unusable { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            "; let this user write there: `stats socket … mode 660 group staplekeeper level admin`"
+        }
+        _ => "; the file beside the certificate is written, a reload of HAProxy takes it up",
+    };
+    format!("{error}{}{hint}", cause.unwrap_or_default())
 }

@@ -6,12 +6,16 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, UnixAddr};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 /// For each step of a command; HAProxy answers within a millisecond.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -132,11 +136,21 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
+/// A HAProxy that hangs accepts nobody: connecting to it must end too.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let fd = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let within = TimeVal::milliseconds(i64::try_from(WITHIN.as_millis()).expect("seconds"));
+    socket::setsockopt(&fd, SendTimeout, &within)?;
+    socket::connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(UnixStream::from(fd))
+}
+
 /// One command, one connection: HAProxy closes it behind its answer.
 fn ask(socket: &Socket, command: &str) -> io::Result<String> {
     match socket {
         Socket::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
+            let stream = connect(path)?;
             stream.set_read_timeout(Some(WITHIN))?;
             stream.set_write_timeout(Some(WITHIN))?;
             exchange(stream, command)

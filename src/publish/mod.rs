@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::files::{self, Entry, FileError, Step};
 use crate::ocsp::{Staple, TRY_LATER};
@@ -173,8 +174,15 @@ pub struct Stamp {
 }
 
 /// The state of a target's file; `None` where nothing can be seen.
+///
+/// A file that has changed within the last two seconds has none: clocks of file systems are coarse, and
+/// what comes next could leave the same.
 pub fn stamp(target: &Target) -> Option<Stamp> {
     let found = std::fs::metadata(target.path()).ok()?;
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(found.ctime().try_into().ok()?);
+    if SystemTime::now().duration_since(changed).ok()? < Duration::from_secs(2) {
+        return None;
+    }
     Some(Stamp {
         device: found.dev(),
         inode: found.ino(),

@@ -11,7 +11,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -97,7 +97,8 @@ pub(super) fn make_folders(entry: &Path) -> io::Result<()> {
         }
         if let (true, Some(above)) = (geteuid().is_root(), folder.parent()) {
             let above = fs::metadata(above)?;
-            chown(folder, Some(above.uid()), Some(above.gid()))?;
+            // Whoever owns the folder above may have put a link there since.
+            lchown(folder, Some(above.uid()), Some(above.gid()))?;
         }
     }
     Ok(())

@@ -165,10 +165,12 @@ impl Walk<'_> {
 
     fn assignment(&mut self, reader: &mut Reader, block: usize, name: String) {
         let origin = reader.origin();
-        let _ = reader.takes("=") || reader.takes("+=") || reader.takes(":=");
+        let adds = reader.takes("+=");
+        let _ = adds || reader.takes("=") || reader.takes(":=");
         let Some(value) = self.value(reader) else { return };
         if name.starts_with("var.") {
-            self.variables.insert(name, value);
+            let before = self.variables.get(&name).filter(|_| adds).cloned().unwrap_or_default();
+            self.variables.insert(name, before + &value);
         } else {
             self.found.blocks[block].settings.insert(name, Stated { value, origin });
         }

@@ -62,6 +62,10 @@ fn read(text: &[u8], readings: &mut Vec<Vec<u8>>) {
         None => text.len(),
     };
     let text = &text[..end];
+    // Else no way of doubling slashes would decode, and all of them would be tried.
+    if !text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')) {
+        return;
+    }
     let missing = wanted - text.len();
     if missing > MAX_MISSING {
         return;
@@ -161,5 +165,16 @@ mod tests {
         }
         // Many beginnings cost no more than a few.
         assert!(readings(&"/MA".repeat(5000)).len() <= MAX_READINGS);
+    }
+
+    /// There are 10^10 ways to double three of so many slashes, and none of them is base64.
+    #[test]
+    fn what_cannot_be_base64_is_not_puzzled_over() {
+        let head = &STANDARD.encode([0x30, 0x82, 0x10, 0x00])[..4];
+        let length = (0x1004_usize * 4).div_ceil(3);
+        for missing in 0..=MAX_MISSING {
+            let filler = "/".repeat(length - missing - head.len() - 5);
+            assert!(readings(&format!("/{head}AAAA!{filler}")).is_empty());
+        }
     }
 }
