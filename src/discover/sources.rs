@@ -6,10 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files::Stamp;
-use super::problem::What;
+use super::model::Origin;
+use super::problem::{Problem, What};
 
 /// A configuration file may have this many bytes.
 const MAX_BYTES: u64 = 256 << 20;
+
+/// A configuration file may lie this deep in others.
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// Something a configuration was made from.
 #[derive(Clone, Debug)]
@@ -34,6 +38,55 @@ impl Source {
             (None, Err(_)) => true,
             _ => false,
         }
+    }
+}
+
+/// The configuration files that include each other, outermost first.
+#[derive(Debug, Default)]
+pub(super) struct Open(Vec<Arc<Path>>);
+
+impl Open {
+    /// Reads a file and holds it open until [`Open::close`]; `named` is the include that asks for it.
+    ///
+    /// `None` where it cannot be read, or would be read within itself or too deep in others: `faults`
+    /// says so then.
+    pub(super) fn open(
+        &mut self,
+        path: &Path,
+        named: Option<&Origin>,
+        sources: &mut Vec<Source>,
+        faults: &mut Vec<Problem>,
+    ) -> Option<(Arc<Path>, Vec<u8>)> {
+        let file: Arc<Path> = path.into();
+        match self.read(&file, sources) {
+            Ok((text, stamp)) => {
+                sources.push(Source { path: file.clone(), stamp: Some(stamp) });
+                self.0.push(file.clone());
+                Some((file, text))
+            }
+            Err(why) => {
+                faults.push(match named {
+                    Some(origin) => Problem::at(origin, What::included(path, why)),
+                    None => Problem::new(path, why),
+                });
+                None
+            }
+        }
+    }
+
+    /// The innermost file has been read to its end.
+    pub(super) fn close(&mut self) {
+        self.0.pop();
+    }
+
+    fn read(&self, file: &Arc<Path>, sources: &mut Vec<Source>) -> Result<(Vec<u8>, Stamp), What> {
+        if self.0.contains(file) {
+            return Err(What::IncludeCycle(file.to_path_buf()));
+        }
+        if self.0.len() >= MAX_DEPTH {
+            return Err(What::IncludeDepth(MAX_DEPTH));
+        }
+        read_text(file).inspect_err(|_| sources.push(Source::look(file.clone())))
     }
 }
 

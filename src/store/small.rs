@@ -57,9 +57,7 @@ impl StateDir {
         }
         (issuers, problems)
     }
-}
 
-impl StateDir {
     /// The signatures that were found good, as [`Store::remember_checked`] left them; none where that
     /// cannot be told.
     pub fn checked(&self) -> Checked {

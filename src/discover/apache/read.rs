@@ -15,14 +15,10 @@ use super::macros::Macro;
 use super::managed::Domain;
 use super::syntax::{Line, Lines, Step, SyntaxError, Words};
 use super::variables::{Variables, path};
-use crate::discover::files::Stamp;
 use crate::discover::model::{Origin, ServerName};
 use crate::discover::problem::{Problem, What};
 use crate::discover::settings::MappedPath;
-use crate::discover::sources::{Source, read_text};
-
-/// Files and macros may lie this deep in others.
-pub(super) const MAX_DEPTH: usize = 32;
+use crate::discover::sources::{Open, Source};
 
 /// What one server says by itself: the main one, or a `<VirtualHost>`.
 #[derive(Debug)]
@@ -85,7 +81,7 @@ pub(super) fn read(main: &Path, paths: Paths<'_>, variables: Variables) -> Colle
     };
     let mut walk = Walk {
         paths,
-        open: Vec::new(),
+        open: Open::default(),
         using: 0,
         variables,
         modules: Modules::new(),
@@ -99,8 +95,7 @@ pub(super) fn read(main: &Path, paths: Paths<'_>, variables: Variables) -> Colle
 
 pub(super) struct Walk<'a> {
     pub(super) paths: Paths<'a>,
-    /// The files that include each other, outermost first.
-    open: Vec<Arc<Path>>,
+    open: Open,
     /// How many macros are in use inside each other.
     pub(super) using: usize,
     pub(super) variables: Variables,
@@ -125,34 +120,13 @@ pub(super) type Broken = (u32, SyntaxError);
 impl Walk<'_> {
     /// Reads one file into `place`; `named` is the include that asks for it.
     pub(super) fn file(&mut self, path: &Path, named: Option<&Origin>, place: &mut Place) {
-        let file: Arc<Path> = path.into();
-        let (text, stamp) = match self.text(&file) {
-            Ok(read) => read,
-            Err(why) => {
-                self.found.faults.push(match named {
-                    Some(origin) => Problem::at(origin, What::included(path, why)),
-                    None => Problem::new(path, why),
-                });
-                return;
-            }
-        };
-        self.found.sources.push(Source { path: file.clone(), stamp: Some(stamp) });
-        self.open.push(file.clone());
+        let Collected { sources, faults, .. } = &mut self.found;
+        let Some((file, text)) = self.open.open(path, named, sources, faults) else { return };
         if let Err((line, error)) = self.lines(&mut Lines::new(&text), &file, place, None) {
             let origin = Origin { file, line };
             self.found.faults.push(Problem::at(&origin, What::Syntax(error.to_string())));
         }
-        self.open.pop();
-    }
-
-    fn text(&mut self, file: &Arc<Path>) -> Result<(Vec<u8>, Stamp), What> {
-        if self.open.contains(file) {
-            return Err(What::IncludeCycle(file.to_path_buf()));
-        }
-        if self.open.len() >= MAX_DEPTH {
-            return Err(What::IncludeDepth(MAX_DEPTH));
-        }
-        read_text(file).inspect_err(|_| self.found.sources.push(Source::look(file.clone())))
+        self.open.close();
     }
 
     /// Reads lines up to the end of the section `within` (its line and name), or to the end of the file.

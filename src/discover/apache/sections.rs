@@ -8,11 +8,11 @@ use super::hosts;
 use super::level::{Words as Arguments, bad_value, only, text};
 use super::macros::{Bodies, Macro};
 use super::managed::Domain;
-use super::read::{Block, Broken, MAX_DEPTH, Place, Walk};
+use super::read::{Block, Broken, Place, Walk};
 use super::syntax::{Line, Step, SyntaxError};
 use crate::discover::model::Origin;
 use crate::discover::problem::{Problem, What};
-use crate::discover::sources::Source;
+use crate::discover::sources::{MAX_DEPTH, Source};
 
 impl Walk<'_> {
     /// Reads or passes over a section that begins at `origin`.

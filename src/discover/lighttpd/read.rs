@@ -9,10 +9,7 @@ use crate::discover::include;
 use crate::discover::model::{Origin, Stated};
 use crate::discover::problem::{Problem, What};
 use crate::discover::settings::PathMap;
-use crate::discover::sources::{Source, read_text};
-
-/// A configuration file may lie this deep in others.
-const MAX_DEPTH: usize = 32;
+use crate::discover::sources::{Open, Source};
 
 /// A condition: `$SERVER["socket"] == ":443"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +44,7 @@ pub(super) fn read(main: &Path, map: &PathMap) -> Collected {
     let mut walk = Walk {
         map,
         base,
-        open: Vec::new(),
+        open: Open::default(),
         variables: HashMap::new(),
         found: Collected::default(),
     };
@@ -61,8 +58,7 @@ struct Walk<'a> {
     map: &'a PathMap,
     /// The folder of the main file, as lighttpd sees it.
     base: PathBuf,
-    /// The files that include each other, outermost first.
-    open: Vec<Arc<Path>>,
+    open: Open,
     variables: HashMap<String, String>,
     found: Collected,
 }
@@ -97,34 +93,16 @@ impl Reader {
 impl Walk<'_> {
     /// Reads one file into the block with this number.
     fn file(&mut self, path: &Path, named: Option<&Origin>, block: usize) {
-        let file: Arc<Path> = path.into();
-        let cycle = self.open.contains(&file).then(|| What::IncludeCycle(path.to_owned()));
-        let deep = (self.open.len() >= MAX_DEPTH).then_some(What::IncludeDepth(MAX_DEPTH));
-        let read = match cycle.or(deep) {
-            Some(why) => Err(why),
-            None => read_text(path).map_err(|why| match named {
-                Some(_) => What::Include { path: path.to_owned(), why: Box::new(why) },
-                None => why,
-            }),
-        };
-        let (text, stamp) = match read {
-            Ok(read) => read,
-            Err(why) => {
-                self.found.sources.push(Source::look(path));
-                let problem = named.map(|origin| Problem::at(origin, why.clone()));
-                return self.found.faults.push(problem.unwrap_or_else(|| Problem::new(path, why)));
-            }
-        };
-        self.found.sources.push(Source { path: file.clone(), stamp: Some(stamp) });
+        let Collected { sources, faults, .. } = &mut self.found;
+        let Some((file, text)) = self.open.open(path, named, sources, faults) else { return };
         match tokens(&String::from_utf8_lossy(&text)) {
             Ok(tokens) => {
-                self.open.push(file.clone());
                 let mut reader = Reader { tokens: tokens.into_iter().peekable(), file, line: 1 };
                 while self.statement(&mut reader, block) {}
-                self.open.pop();
             }
             Err((line, why)) => self.fault(&Origin { file, line }, why),
         }
+        self.open.close();
     }
 
     fn fault(&mut self, origin: &Origin, why: String) {

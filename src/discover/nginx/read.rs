@@ -9,15 +9,11 @@ use std::sync::Arc;
 use super::inherit::{Level, Paths, bad_value};
 use super::listen::{self, Listen};
 use super::syntax::{self, Reader, Step, SyntaxError};
-use crate::discover::files::Stamp;
 use crate::discover::include;
 use crate::discover::model::{Context, Origin, ServerName, Stated};
 use crate::discover::problem::{Problem, What};
 use crate::discover::settings::MappedPath;
-use crate::discover::sources::{Source, read_text};
-
-/// A configuration file may lie this deep in others.
-const MAX_DEPTH: usize = 32;
+use crate::discover::sources::{Open, Source};
 
 /// What one `server` block says by itself.
 #[derive(Debug)]
@@ -45,15 +41,14 @@ pub(super) struct Collected {
 
 /// Reads `main` (as we see it) and all it includes.
 pub(super) fn read(main: &Path, paths: &Paths<'_>) -> Collected {
-    let mut walk = Walk { paths, open: Vec::new(), found: Collected::default() };
+    let mut walk = Walk { paths, open: Open::default(), found: Collected::default() };
     walk.file(main, None, &mut Place::Main);
     walk.found
 }
 
 struct Walk<'a> {
     paths: &'a Paths<'a>,
-    /// The files that include each other, outermost first.
-    open: Vec<Arc<Path>>,
+    open: Open,
     found: Collected,
 }
 
@@ -68,35 +63,14 @@ enum Place {
 impl Walk<'_> {
     /// Reads one file into `place`; `named` is the include that asks for it.
     fn file(&mut self, path: &Path, named: Option<&Origin>, place: &mut Place) {
-        let file: Arc<Path> = path.into();
-        let (text, stamp) = match self.text(&file) {
-            Ok(read) => read,
-            Err(why) => {
-                self.found.faults.push(match named {
-                    Some(origin) => Problem::at(origin, What::included(path, why)),
-                    None => Problem::new(path, why),
-                });
-                return;
-            }
-        };
-        self.found.sources.push(Source { path: file.clone(), stamp: Some(stamp) });
-        self.open.push(file.clone());
+        let Collected { sources, faults, .. } = &mut self.found;
+        let Some((file, text)) = self.open.open(path, named, sources, faults) else { return };
         let mut reader = Reader::new(&text);
         if let Err(error) = self.block(&mut reader, &file, place, true) {
             let origin = Origin { file, line: reader.line() };
             self.found.faults.push(Problem::at(&origin, What::Syntax(error.to_string())));
         }
-        self.open.pop();
-    }
-
-    fn text(&mut self, file: &Arc<Path>) -> Result<(Vec<u8>, Stamp), What> {
-        if self.open.contains(file) {
-            return Err(What::IncludeCycle(file.to_path_buf()));
-        }
-        if self.open.len() >= MAX_DEPTH {
-            return Err(What::IncludeDepth(MAX_DEPTH));
-        }
-        read_text(file).inspect_err(|_| self.found.sources.push(Source::look(file.clone())))
+        self.open.close();
     }
 
     /// Reads directives up to the `}` of the block, or to the end of the file where the block is the
