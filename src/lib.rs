@@ -24,6 +24,7 @@
 //! | [`pki`] | core | certificates, who issued whom, TLS feature, AIA |
 //! | [`ocsp`] | core | requests, responses and `verify`: encode, decode, judge |
 //! | [`plan`] | core | windows, back-off, when to reload; the planner |
+//! | [`happening`] | core | what happened, for the log, the record, metrics and hooks |
 //! | [`discover`] | shell | servers' configuration, certificate folders, watching |
 //! | [`fetch`] | shell | HTTP to responders, with bounds |
 //! | [`store`] | shell | what survives a restart |
@@ -74,6 +75,7 @@ pub mod digest;
 pub mod discover;
 pub mod fetch;
 pub mod files;
+pub mod happening;
 pub mod ocsp;
 pub mod pki;
 pub mod plan;

@@ -4,7 +4,7 @@
 //! `sighting` turn what is found into events, `perform` turns actions into work, `asking`, `looking`,
 //! `writer` and `issuers` are that work, `remember` is what survives a restart, `refreshing` follows
 //! what somebody asked for by hand, `answering` runs our own responder, `report` makes the status
-//! document.
+//! document, `observing` says what happened to those who keep a record.
 
 mod answering;
 mod asking;
@@ -14,6 +14,7 @@ mod kinds;
 mod looking;
 mod message;
 mod model;
+mod observing;
 mod once;
 mod perform;
 mod places;
@@ -50,6 +51,7 @@ use crate::digest::Fingerprint;
 use crate::discover::{Names, Scanner, Watched, Watcher};
 use crate::fetch::{self, Fetcher};
 use crate::files;
+use crate::happening::Happening;
 use crate::pki::Certificate;
 use crate::pki::signature::Checked;
 use crate::plan::{Attempts, CertId, Content, Event, Planner, Policy, ServerId, TargetId};
@@ -299,7 +301,7 @@ impl Agent {
         let mut rescan = every(self.settings.rescan_every);
         let mut sighted: Option<Instant> = None;
         let mut watchdog = sd_notify::watchdog_enabled().map(|within| every(within / 2));
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+        self.observe(Happening::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
         self.rescan();
         loop {
             let (status_due, sight_due) = (self.status_due, self.sight_due(sighted));
@@ -345,7 +347,7 @@ impl Agent {
                 }
             }
         }
-        tracing::info!("stopping");
+        self.observe(Happening::Stopping);
         self.remember_checked();
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         control.abort();
@@ -395,7 +397,8 @@ impl Agent {
                 let _ = call.replies.send(Bytes::from(json));
             }
             Order::Refresh(order) => {
-                tracing::info!(uid = call.uid, names = ?order.names, "a refresh was asked for");
+                let (names, no_reload) = (order.names.clone(), order.no_reload);
+                self.observe(Happening::RefreshAsked { uid: call.uid, names, no_reload });
                 self.refresh(&order, call.replies);
             }
         }
@@ -410,8 +413,7 @@ impl Agent {
         let (settings, profiles) = match read {
             Ok(read) => read,
             Err(error) => {
-                tracing::error!("the configuration was not taken, the old one stays:\n{error}");
-                return;
+                return self.observe(Happening::NotConfigured { error });
             }
         };
         if (&settings.state_dir, &settings.runtime_dir)
@@ -419,7 +421,7 @@ impl Agent {
         {
             tracing::warn!("state_dir and runtime_dir change at the next start only");
         }
-        tracing::info!("the configuration was read again");
+        self.observe(Happening::Configured);
         let dirs = (self.settings.state_dir.clone(), self.settings.runtime_dir.clone());
         self.settings = Settings { state_dir: dirs.0, runtime_dir: dirs.1, ..settings };
         self.profiles = profiles;

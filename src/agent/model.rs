@@ -18,6 +18,7 @@ use crate::config::{Settings, settings};
 use crate::digest::Fingerprint;
 use crate::discover::{self, Kind, Names, PathMap, Scan, Scanner, Standing};
 use crate::fetch::Validators;
+use crate::happening::Happening;
 use crate::ocsp::Staple;
 use crate::pki::signature::Checked;
 use crate::pki::{Certificate, Issued};
@@ -316,6 +317,7 @@ impl Agent {
             };
             self.answer_about(&known);
             self.world.certificates.insert(id, known);
+            self.discovered(id);
             self.handle(Event::Found(facts));
         }
     }
@@ -445,6 +447,8 @@ impl Agent {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
+            let certificate = self.subject(id);
+            self.observe(Happening::Removed { certificate });
             self.world.certificates.remove(&id);
             self.world.answers.forget(self.world.fingerprint(id), self.clock.now().wall);
             self.handle(Event::Gone(id));

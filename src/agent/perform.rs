@@ -13,10 +13,11 @@ use super::server::Server;
 use super::world::{Place, Spot};
 use super::writer::{Job, What};
 use crate::digest::Digest;
+use crate::happening::{Happening, StapleFacts};
 use crate::ocsp::{CertIdHash, Response, verify};
 use crate::plan::{
-    About, Action, Answer, Ask, CertId, Content, Event, FetchFault, Notice, PublishFault,
-    ResponderId, Served, ServerId, TargetId,
+    Action, Answer, Ask, CertId, Content, Event, FetchFault, PublishFault, ResponderId, Served,
+    ServerId, TargetId,
 };
 use crate::store::{self, Habit, Record};
 
@@ -111,20 +112,19 @@ impl Agent {
     }
 
     fn asked(&mut self, cert: CertId, from: ResponderId, outcome: Result<Brought, Failure>) {
+        let (certificate, responder) = (self.subject(cert), self.world.url(from).to_string());
         let Some(known) = self.world.certificates.get_mut(&cert) else {
             let fault = FetchFault::Certificate;
             return self.handle(Event::Fetched { cert, from, outcome: Err(fault) });
         };
-        let name = known.name().clone();
+        let held = known.held.as_ref().map(|staple| staple.digest());
+        let mut happened = None;
         let outcome = match outcome {
             Ok(Brought::Staple(answer)) => {
                 let Fresh { staple, validators, hash, fresh_for } = *answer;
-                tracing::debug!(
-                    cert = %name, responder = %self.world.urls.thing(from.0),
-                    this_update = %staple.this_update(), expires = %staple.expires(), "answered"
-                );
                 known.last_error = None;
                 let facts = staple.facts();
+                happened = Some(Ok((StapleFacts::of(&staple), held == Some(facts.digest))));
                 if !validators.is_empty() {
                     self.records.push(Record::Answer(store::Answer {
                         certificate: staple.certificate(),
@@ -148,18 +148,27 @@ impl Agent {
             Ok(Brought::NotModified { fresh_for }) => match &known.held {
                 Some(held) => {
                     known.last_error = None;
+                    happened = Some(Ok((StapleFacts::of(held), true)));
                     Ok(Answer { facts: held.facts(), fresh_for })
                 }
                 None => Err(FetchFault::Certificate),
             },
             Err(Failure { fault, text }) => {
-                if known.last_error.as_deref() != Some(text.as_str()) {
-                    tracing::warn!(cert = %name, "{text}");
-                }
-                known.last_error = Some(text.into());
+                let news = known.last_error.as_deref() != Some(text.as_str());
+                known.last_error = Some(text.clone().into());
+                happened = Some(Err((text, news)));
                 Err(fault)
             }
         };
+        match happened {
+            Some(Ok((staple, unchanged))) => {
+                self.observe(Happening::Answered { certificate, responder, staple, unchanged });
+            }
+            Some(Err((error, news))) => {
+                self.observe(Happening::NotAnswered { certificate, responder, error, news });
+            }
+            None => {}
+        }
         if outcome.is_ok() {
             self.try_obstructed(cert);
         }
@@ -214,27 +223,21 @@ impl Agent {
 
     fn written(&mut self, outcomes: Vec<(Event, Option<String>)>) {
         for (event, complaint) in outcomes {
+            if let Event::Published { target, outcome } = &event {
+                let spot = self.world.target(*target);
+                let (written, target) = (!matches!(spot, Spot::Answered(_)), spot.to_string());
+                self.observe(match outcome {
+                    Ok(content) => {
+                        Happening::Published { target, written, content: self.lying(*content) }
+                    }
+                    Err(_) => Happening::NotPublished {
+                        target,
+                        error: complaint.clone().unwrap_or_else(|| "it was put off".to_owned()),
+                    },
+                });
+            }
             if let Some(text) = complaint {
                 self.complain(text);
-            }
-            if let Event::Published { target, outcome: Ok(content) } = &event {
-                let target = self.world.target(*target);
-                match content {
-                    // It is no more than a word in memory, and at a start there are thousands.
-                    _ if matches!(target, Spot::Answered(_)) => {
-                        tracing::debug!(%target, ?content, "answers otherwise");
-                    }
-                    Content::Staple(cert, _) => {
-                        let expires = self.world.staple(*content).map(|staple| staple.expires());
-                        let expires = expires.map(|at| at.to_string()).unwrap_or_default();
-                        let cert = self.world.name(*cert);
-                        tracing::info!(%cert, %target, %expires, "published a staple");
-                    }
-                    Content::Placeholder => {
-                        tracing::info!(%target, "published the placeholder");
-                    }
-                    _ => tracing::info!(%target, "withdrew the staple"),
-                }
             }
             let entry = match &event {
                 Event::Published { target, outcome: Ok(_) } => Some(*target),
@@ -341,14 +344,16 @@ impl Agent {
                 self.confirm_next();
             }
         }
-        let served = match shown {
-            None => Served::Unproven,
+        let (served, matches) = match shown {
+            None => (Served::Unproven, None),
             Some(One { shown, expected, staple }) => {
                 let leaf = shown.leaf.map(|fingerprint| self.world.cert_id(&fingerprint));
                 let content = expected.unwrap_or_else(|| self.content(leaf, shown.staple, &staple));
-                Served::Seen { leaf, content }
+                (Served::Seen { leaf, content }, Some(expected.is_some()))
             }
         };
+        let (label, by) = (self.target_label(target), self.server_label(server));
+        self.observe(Happening::Confirmed { target: label, server: by, matches });
         if let Some(place) = self.world.places.get_mut(&target) {
             place.served = Some(served);
         }
@@ -373,34 +378,6 @@ impl Agent {
             response.is_some_and(|r| verify(r, issued, &known.profile.rules, now).is_ok())
         });
         if proven { Content::Staple(cert, digest) } else { Content::Foreign }
-    }
-
-    fn tell(&mut self, notice: Notice) {
-        let name = |cert| self.world.name(cert);
-        let text = match notice.about {
-            About::Late(cert) => format!("{}: its staple is not being renewed", name(cert)),
-            About::AtRisk(cert) => format!("{}: clients are or will soon be refused", name(cert)),
-            About::Revoked(cert) => format!("{}: revoked, says its CA", name(cert)),
-            About::ResponderDown(id) => format!("{}: the responder is down", self.world.url(id)),
-            About::Mismatch(target, _) => {
-                format!("{}: clients are handed something else", self.world.target(target))
-            }
-            About::ReloadFailed(id) => match self.world.servers.get(&id) {
-                Some(server) => format!("{}: cannot be reloaded", server.label()),
-                None => "a server that is gone cannot be reloaded".to_owned(),
-            },
-            About::PublishFailed(target) => {
-                format!("{}: cannot be written", self.world.target(target))
-            }
-            About::ClockSuspect => "the clock cannot be believed: nothing is withdrawn".to_owned(),
-        };
-        match (notice.begins, notice.about) {
-            (false, _) => tracing::info!("over: {text}"),
-            (true, About::Late(_) | About::ResponderDown(_) | About::ClockSuspect) => {
-                tracing::warn!("{text}");
-            }
-            (true, _) => tracing::error!("{text}"),
-        }
     }
 
     /// Keeps a complaint for the status, and logs it when it is new.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Agent;
 use super::message::Message;
 use super::report::reason;
+use crate::happening::Happening;
 use crate::plan::{Event, ReloadFault, ServerId, TargetId, Why};
 use crate::reload::Snapshot;
 
@@ -75,8 +76,9 @@ impl Agent {
             }
             None => {
                 server.last_reload = Some((now, why));
-                tracing::info!(server = %server.label(), reason = %reason(why), "reloading");
                 let reloader = server.reloader.clone();
+                let server = server.label();
+                self.observe(Happening::Reloading { server, reason: reason(why).to_owned() });
                 tokio::spawn(async move {
                     let outcome = reloader.reload().await.map(|reloaded| reloaded.server);
                     let outcome = outcome.map_err(|error| (error.fault(), error.to_string()));
@@ -95,23 +97,23 @@ impl Agent {
         id: ServerId,
         outcome: Result<Option<Snapshot>, (ReloadFault, String)>,
     ) {
-        let server = self.world.servers.get_mut(&id);
-        let label = server.as_ref().map(|server| server.label()).unwrap_or_default();
+        let server = self.server_label(id);
         let (outcome, error) = match outcome {
             Ok(proved) => {
-                tracing::info!(server = %label, "reloaded");
+                self.observe(Happening::Reloaded { server });
                 (Ok(proved), None)
             }
             Err((ReloadFault::Overtaken, text)) => {
-                tracing::info!(server = %label, "not reloaded yet: {text}");
+                self.observe(Happening::NotReloaded { server, error: text, put_off: true });
                 (Err(ReloadFault::Overtaken), None)
             }
             Err((fault, text)) => {
-                tracing::error!(server = %label, "not reloaded: {text}");
+                let error = text.clone();
+                self.observe(Happening::NotReloaded { server, error, put_off: false });
                 (Err(fault), Some(text))
             }
         };
-        if let Some(server) = server {
+        if let Some(server) = self.world.servers.get_mut(&id) {
             server.last_error = error;
             if let Ok(proved) = &outcome {
                 server.rebase(proved.clone());

@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::{Agent, SIGHT_AT_ONCE, SIGHT_EVERY, SIGHT_SOON};
+use crate::happening::{Happening, Sighted};
 use crate::plan::{Event, ServerId, Sighting};
 
 impl Agent {
@@ -39,14 +40,12 @@ impl Agent {
                 self.handle(Event::Served(id, facts));
             }
             if let Some(sighting) = sighting {
-                let server = &self.world.servers[&id];
-                match sighting {
-                    Sighting::Started => tracing::info!(server = %server.label(), "was started"),
-                    Sighting::Stopped => tracing::info!(server = %server.label(), "was stopped"),
-                    Sighting::Reloaded => {
-                        tracing::info!(server = %server.label(), "was reloaded by somebody else");
-                    }
-                }
+                let what = match sighting {
+                    Sighting::Started => Sighted::Started,
+                    Sighting::Stopped => Sighted::Stopped,
+                    Sighting::Reloaded => Sighted::Reloaded,
+                };
+                self.observe(Happening::Sighted { server: self.server_label(id), what });
                 self.handle(Event::Sighted(id, sighting));
             }
         }

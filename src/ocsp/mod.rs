@@ -15,7 +15,7 @@ mod verify;
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use question::{IssuerName, MAX_REQUEST_BYTES, Question, Request, RequestError};
 pub use rejection::{Place, Rejection};
@@ -33,7 +33,7 @@ pub const UNAUTHORIZED: [u8; 5] = [0x30, 0x03, 0x0a, 0x01, 0x06];
 pub const MALFORMED_REQUEST: [u8; 5] = [0x30, 0x03, 0x0a, 0x01, 0x01];
 
 /// What a response says about a certificate (RFC 6960 §2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Not revoked.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Core modules: values in, values out.
-const CORE: &[&str] = &["digest", "ocsp", "pki", "plan", "time"];
+const CORE: &[&str] = &["digest", "happening", "ocsp", "pki", "plan", "time"];
 /// Modules that act on the world, one per stage; none knows another.
 const SHELL: &[&str] =
     &["audit", "clock", "confirm", "discover", "fetch", "publish", "reload", "serve", "store"];

@@ -1,0 +1,177 @@
+//! Says what happened to those who keep a record of it. They decide nothing.
+
+use super::Agent;
+use crate::happening::{Condition, Happening, Lying, Sighted, StapleFacts, Subject};
+use crate::ocsp::Staple;
+use crate::plan::{About, CertId, Content, Notice, ServerId, TargetId};
+
+impl Agent {
+    /// Says that something happened.
+    pub(super) fn observe(&mut self, happening: Happening) {
+        log(&happening);
+    }
+
+    /// Says that a certificate was found, or is to be asked about otherwise.
+    pub(super) fn discovered(&mut self, id: CertId) {
+        let Some(known) = self.world.certificates.get(&id) else { return };
+        let issuer = known.issued.as_ref().map(|issued| issued.issuer.subject());
+        let happening = Happening::Discovered {
+            certificate: self.subject(id),
+            issuer: issuer.unwrap_or_default(),
+            must_staple: known.leaf.must_staple(),
+            not_after: known.leaf.not_after(),
+            responders: known.responders.iter().map(|id| self.world.url(*id).to_string()).collect(),
+        };
+        self.observe(happening);
+    }
+
+    /// A certificate, as the record knows it; by its fingerprint alone once it is gone.
+    pub(super) fn subject(&self, id: CertId) -> Subject {
+        Subject { name: self.world.name(id).to_string(), fingerprint: self.world.fingerprint(id) }
+    }
+
+    /// What lies in a target now.
+    pub(super) fn lying(&self, content: Content) -> Lying {
+        match content {
+            Content::Staple(cert, _) => match self.world.staple(content) {
+                Some(staple) => Lying::Staple {
+                    certificate: self.subject(cert),
+                    staple: StapleFacts::of(staple),
+                },
+                // It has been superseded since: what it says is said no more.
+                None => Lying::Nothing,
+            },
+            Content::Placeholder => Lying::Placeholder,
+            Content::Nothing | Content::Foreign => Lying::Nothing,
+        }
+    }
+
+    /// Says that a condition begins or ends.
+    pub(super) fn tell(&mut self, notice: Notice) {
+        let condition = self.condition(notice.about);
+        self.observe(match notice.begins {
+            true => Happening::Begins { condition },
+            false => Happening::Ends { condition },
+        });
+    }
+
+    fn condition(&self, about: About) -> Condition {
+        match about {
+            About::Late(cert) => Condition::Late { certificate: self.subject(cert) },
+            About::AtRisk(cert) => Condition::AtRisk { certificate: self.subject(cert) },
+            About::Revoked(cert) => Condition::Revoked { certificate: self.subject(cert) },
+            About::ResponderDown(id) => {
+                Condition::ResponderDown { responder: self.world.url(id).to_string() }
+            }
+            About::Mismatch(target, server) => Condition::ServedMismatch {
+                target: self.target_label(target),
+                server: self.server_label(server),
+            },
+            About::ReloadFailed(server) => {
+                Condition::ReloadFailed { server: self.server_label(server) }
+            }
+            About::PublishFailed(target) => {
+                Condition::PublishFailed { target: self.target_label(target) }
+            }
+            About::ClockSuspect => Condition::ClockSuspect,
+        }
+    }
+
+    /// What people call a target.
+    pub(super) fn target_label(&self, id: TargetId) -> String {
+        self.world.target(id).to_string()
+    }
+
+    /// What people call a server.
+    pub(super) fn server_label(&self, id: ServerId) -> String {
+        match self.world.servers.get(&id) {
+            Some(server) => server.label(),
+            None => "a server that is gone".to_owned(),
+        }
+    }
+}
+
+impl StapleFacts {
+    /// What a verified staple says.
+    pub(super) fn of(staple: &Staple) -> StapleFacts {
+        let facts = staple.facts();
+        StapleFacts {
+            digest: facts.digest,
+            status: facts.status,
+            this_update: facts.this_update,
+            expires: facts.expires,
+        }
+    }
+}
+
+/// A line in the log for each change that is seen from outside, steps at a lower level.
+fn log(happening: &Happening) {
+    match happening {
+        Happening::Started { version } => tracing::info!(version, "started"),
+        Happening::Stopping => tracing::info!("stopping"),
+        Happening::Configured => tracing::info!("the configuration was read again"),
+        Happening::NotConfigured { error } => {
+            tracing::error!("the configuration was not taken, the old one stays:\n{error}");
+        }
+        Happening::Discovered { certificate, must_staple, not_after, .. } => {
+            tracing::debug!(cert = %certificate, must_staple, %not_after, "found");
+        }
+        Happening::Removed { certificate } => tracing::info!(cert = %certificate, "is gone"),
+        Happening::Answered { certificate, responder, staple, .. } => tracing::debug!(
+            cert = %certificate, %responder, this_update = %staple.this_update,
+            expires = %staple.expires, "answered"
+        ),
+        Happening::NotAnswered { certificate, error, news: true, .. } => {
+            tracing::warn!(cert = %certificate, "{error}");
+        }
+        Happening::NotAnswered { certificate, error, .. } => {
+            tracing::debug!(cert = %certificate, "{error}");
+        }
+        // At a start there are thousands.
+        Happening::Published { target, written: false, content } => {
+            tracing::debug!(target, ?content, "answers otherwise");
+        }
+        Happening::Published { target, content, .. } => log_published(target, content),
+        Happening::NotPublished { target, error } => tracing::debug!(target, "{error}"),
+        Happening::Reloading { server, reason } => tracing::info!(server, reason, "reloading"),
+        Happening::Reloaded { server } => tracing::info!(server, "reloaded"),
+        Happening::NotReloaded { server, error, put_off: true } => {
+            tracing::info!(server, "not reloaded yet: {error}");
+        }
+        Happening::NotReloaded { server, error, .. } => {
+            tracing::error!(server, "not reloaded: {error}");
+        }
+        Happening::Sighted { server, what } => match what {
+            Sighted::Started => tracing::info!(server, "was started"),
+            Sighted::Stopped => tracing::info!(server, "was stopped"),
+            Sighted::Reloaded => tracing::info!(server, "was reloaded by somebody else"),
+        },
+        Happening::Confirmed { target, server, matches } => {
+            tracing::debug!(target, server, ?matches, "looked at what is served");
+        }
+        Happening::Begins { condition } => log_begin(condition),
+        Happening::Ends { condition } => tracing::info!("over: {condition}"),
+        Happening::RefreshAsked { uid, names, .. } => {
+            tracing::info!(uid, ?names, "a refresh was asked for");
+        }
+    }
+}
+
+fn log_published(target: &str, content: &Lying) {
+    match content {
+        Lying::Staple { certificate, staple } => {
+            tracing::info!(cert = %certificate, target, expires = %staple.expires, "published a staple");
+        }
+        Lying::Placeholder => tracing::info!(target, "published the placeholder"),
+        Lying::Nothing => tracing::info!(target, "withdrew the staple"),
+    }
+}
+
+fn log_begin(condition: &Condition) {
+    match condition {
+        Condition::Late { .. } | Condition::ResponderDown { .. } | Condition::ClockSuspect => {
+            tracing::warn!("{condition}");
+        }
+        _ => tracing::error!("{condition}"),
+    }
+}

@@ -1,0 +1,275 @@
+//! What happened, in words that outlive the process.
+//!
+//! The agent says each [`Happening`] once, when it is a fact. Whoever keeps a record of them (the log,
+//! the audit trail), counts them (metrics) or acts on them (hooks) decides nothing by it. As JSON a
+//! happening is an object whose `event` names its kind.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, Fingerprint};
+use crate::ocsp::Status;
+use crate::time::UnixTime;
+
+/// A certificate, as people and machines know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// What people call its lineage.
+    pub name: String,
+    /// SHA-256 of its DER.
+    pub fingerprint: Fingerprint,
+}
+
+/// What a staple says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StapleFacts {
+    /// SHA-256 of its DER, as received: what the history finds the bytes by.
+    pub digest: Digest,
+    /// About the certificate.
+    pub status: Status,
+    /// thisUpdate, UTC.
+    pub this_update: UnixTime,
+    /// min(nextUpdate, the signer's notAfter, the leaf's notAfter), UTC.
+    pub expires: UnixTime,
+}
+
+/// What lies in a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "content")]
+pub enum Lying {
+    /// A staple.
+    Staple {
+        /// Whose.
+        certificate: Subject,
+        /// What it says.
+        staple: StapleFacts,
+    },
+    /// `tryLater`.
+    Placeholder,
+    /// Nothing.
+    Nothing,
+}
+
+/// A condition that lasts: something a person may want to know when it begins and when it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "condition")]
+pub enum Condition {
+    /// A staple is not being renewed as it should.
+    Late {
+        /// Whose.
+        certificate: Subject,
+    },
+    /// Clients refuse a certificate, or soon will.
+    AtRisk {
+        /// Which.
+        certificate: Subject,
+    },
+    /// The CA says revoked.
+    Revoked {
+        /// Which.
+        certificate: Subject,
+    },
+    /// A responder is down past the middle of the windows behind it.
+    ResponderDown {
+        /// Its URL.
+        responder: String,
+    },
+    /// Clients are handed something else than was published.
+    ServedMismatch {
+        /// Which target.
+        target: String,
+        /// By whom.
+        server: String,
+    },
+    /// A server cannot be reloaded.
+    ReloadFailed {
+        /// Which.
+        server: String,
+    },
+    /// A target cannot be written.
+    PublishFailed {
+        /// Which.
+        target: String,
+    },
+    /// The clock cannot be believed: nothing is withdrawn.
+    ClockSuspect,
+}
+
+/// What others did to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sighted {
+    /// It was started.
+    Started,
+    /// It was stopped.
+    Stopped,
+    /// It was reloaded, not by us.
+    Reloaded,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Happening {
+    /// The agent has begun its work.
+    Started {
+        /// Of staplekeeper.
+        version: String,
+    },
+    /// The agent ends as it was told to.
+    Stopping,
+    /// The configuration was read again and is in force.
+    Configured,
+    /// The configuration was read again and refused; the old one stays.
+    NotConfigured {
+        /// What is wrong with it.
+        error: String,
+    },
+    /// A certificate was found: one that is new, or any at a start.
+    Discovered {
+        /// Which.
+        certificate: Subject,
+        /// Its issuer's name; empty where the issuer was not found.
+        issuer: String,
+        /// RFC 7633.
+        must_staple: bool,
+        /// notAfter, UTC.
+        not_after: UnixTime,
+        /// Where it is asked about.
+        responders: Vec<String>,
+    },
+    /// A certificate is nowhere to be found any more.
+    Removed {
+        /// Which.
+        certificate: Subject,
+    },
+    /// A responder answered, and the answer was found authentic and current.
+    Answered {
+        /// About which certificate.
+        certificate: Subject,
+        /// Who.
+        responder: String,
+        /// What it said; with `unchanged`, what it had said before.
+        staple: StapleFacts,
+        /// It is the staple that is held already.
+        unchanged: bool,
+    },
+    /// A request brought nothing of use.
+    NotAnswered {
+        /// About which certificate.
+        certificate: Subject,
+        /// Who was asked.
+        responder: String,
+        /// What was wrong.
+        error: String,
+        /// It is not what the last request failed with.
+        news: bool,
+    },
+    /// A target was written.
+    Published {
+        /// Where.
+        target: String,
+        /// It is a file or an entry that a server reads; otherwise a word in our responder's memory.
+        written: bool,
+        /// What.
+        #[serde(flatten)]
+        content: Lying,
+    },
+    /// A target could not be written.
+    NotPublished {
+        /// Where.
+        target: String,
+        /// Why.
+        error: String,
+    },
+    /// A server is being reloaded by us.
+    Reloading {
+        /// Which.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// A server has taken up its files, by our hand: it said so, or its workers were seen to change.
+    Reloaded {
+        /// Which.
+        server: String,
+    },
+    /// A server was not reloaded.
+    NotReloaded {
+        /// Which.
+        server: String,
+        /// Why.
+        error: String,
+        /// Nothing failed: it is decided on anew.
+        put_off: bool,
+    },
+    /// A server was seen to be started, stopped or reloaded by others.
+    Sighted {
+        /// Which.
+        server: String,
+        /// What was done to it.
+        what: Sighted,
+    },
+    /// A handshake showed what clients are handed.
+    Confirmed {
+        /// For which target.
+        target: String,
+        /// By which server.
+        server: String,
+        /// It is what was published; `None`: nobody could be asked.
+        matches: Option<bool>,
+    },
+    /// A condition begins.
+    Begins {
+        /// Which.
+        #[serde(flatten)]
+        condition: Condition,
+    },
+    /// A condition ends.
+    Ends {
+        /// Which.
+        #[serde(flatten)]
+        condition: Condition,
+    },
+    /// Somebody asked for a refresh.
+    RefreshAsked {
+        /// Who, where the kernel says.
+        uid: Option<u32>,
+        /// Names of certificates; none: all of them.
+        names: Vec<String>,
+        /// The servers are left alone.
+        no_reload: bool,
+    },
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::Late { certificate } => {
+                write!(f, "{certificate}: its staple is not being renewed")
+            }
+            Condition::AtRisk { certificate } => {
+                write!(f, "{certificate}: clients are or will soon be refused")
+            }
+            Condition::Revoked { certificate } => write!(f, "{certificate}: revoked, says its CA"),
+            Condition::ResponderDown { responder } => {
+                write!(f, "{responder}: the responder is down")
+            }
+            Condition::ServedMismatch { target, .. } => {
+                write!(f, "{target}: clients are handed something else")
+            }
+            Condition::ReloadFailed { server } => write!(f, "{server}: cannot be reloaded"),
+            Condition::PublishFailed { target } => write!(f, "{target}: cannot be written"),
+            Condition::ClockSuspect => {
+                f.write_str("the clock cannot be believed: nothing is withdrawn")
+            }
+        }
+    }
+}
