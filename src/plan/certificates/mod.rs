@@ -42,7 +42,7 @@ pub(super) struct Entry {
     not_after: UnixTime,
     /// The first half of what jitter is derived from, as a number.
     identity: u64,
-    /// The most that the targets it is published to ask for, in seconds: see [`Lead`].
+    /// The most that the targets it is published to ask for, in seconds: see [`Lead`](super::Lead).
     stops_early: u32,
     takes_up: u32,
     /// Attempts since the last answer that moved something forward, the running one included.
