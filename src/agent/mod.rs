@@ -4,10 +4,12 @@
 //! `sighting` turn what is found into events, `perform` turns actions into work, `asking`, `looking`,
 //! `writer` and `issuers` are that work, `remember` is what survives a restart, `refreshing` follows
 //! what somebody asked for by hand, `answering` runs our own responder, `report` makes the status
-//! document, `observing` says what happened to those who keep a record.
+//! document, `saying` a line of it, `observing` says what happened to those who keep a record, `ensure`
+//! knows what a boot needs before there is an agent.
 
 mod answering;
 mod asking;
+mod ensure;
 mod guarding;
 mod issuers;
 mod kinds;
@@ -24,6 +26,7 @@ mod refreshing;
 mod reloading;
 mod remember;
 mod report;
+mod saying;
 mod server;
 mod sighting;
 pub mod status;
@@ -59,6 +62,7 @@ use crate::serve::control::{Call, Control, Order, SOCKET};
 use crate::serve::responder::Listener;
 use crate::store::{self, StateDir, Store, StoreError};
 use answering::Answering;
+pub use ensure::Shelf;
 use message::Message;
 pub use model::scan_settings;
 pub use once::{look, refresh_here};
@@ -182,6 +186,8 @@ pub struct Agent {
     status_pause: Duration,
     scanned: bool,
     ready: bool,
+    /// What the service manager was told last.
+    said: String,
 }
 
 impl Agent {
@@ -254,6 +260,7 @@ impl Agent {
             status_pause: STATUS_EVERY,
             scanned: false,
             ready: false,
+            said: String::new(),
             settings,
             clock,
         };
@@ -435,7 +442,9 @@ impl Agent {
     fn write_status(&mut self) {
         self.status_due = None;
         let begun = Instant::now();
-        let json = serde_json::to_vec(&self.document()).expect("plain data is JSON");
+        let document = self.document();
+        self.say_status(&document);
+        let json = serde_json::to_vec(&document).expect("plain data is JSON");
         let path = self.settings.runtime_dir.join("status.json");
         if let Err(error) = files::replace(&path, &json, 0o644) {
             self.complain(error.to_string());

@@ -100,7 +100,7 @@ fn answered(place: &Place, world: &World) -> Inspected {
 
 /// A staple, if the bytes prove anything about the certificate now, or did when they were made: one
 /// that has run out is still a staple, and the planner decides what becomes of it.
-fn judge(
+pub(super) fn judge(
     bytes: &[u8],
     issued: &Issued,
     profile: &Profile,

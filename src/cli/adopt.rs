@@ -1,19 +1,33 @@
 //! `staplekeeper adopt`: root makes root-owned targets links into the folder of staples.
+//!
+//! With `--ensure` it is what a machine runs as it starts, before its servers: nothing asked of the network,
+//! no server touched, done or given up within seconds, and no failure that could hold up a boot.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::unistd::{User, chown, geteuid};
 
 use crate::agent;
-use crate::config::Settings;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{self, Settings};
 use crate::discover::{Kind, Names, Scan, Scanner};
+use crate::files;
+use crate::pki::Issued;
 use crate::publish::adopt::{self, AdoptStep, Wanted};
 use crate::store::StateDir;
 
 /// The user that the packages make for the agent.
 const SERVICE_USER: &str = "staplekeeper";
+/// A boot is held up no longer: systemd's own limit for the unit is 10 s.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// No response is longer.
+const MAX_BYTES: u64 = 64 * 1024;
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -23,9 +37,38 @@ pub(super) struct Args {
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// As the machine starts: also put back staples that are missing or another certificate's;
+    /// always exit status 0, and within 10 seconds
+    #[arg(long)]
+    ensure: bool,
 }
 
-pub(super) fn run(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, path: Option<&Path>) -> anyhow::Result<ExitCode> {
+    if !args.ensure {
+        return adopt(&args, &config::load(path)?);
+    }
+    let (done, ended) = mpsc::channel();
+    let path = path.map(Path::to_owned);
+    thread::spawn(move || {
+        let outcome = config::load(path.as_deref())
+            .map_err(Into::into)
+            .and_then(|settings| adopt(&args, &settings));
+        // Nobody waits any more where it took too long.
+        let _ = done.send(outcome.map(drop));
+    });
+    match ended.recv_timeout(PATIENCE) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => super::complain(&error),
+        Err(_) => anstream::eprintln!(
+            "staplekeeper: not all targets were looked at within {} s; the agent will see to the rest",
+            PATIENCE.as_secs()
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn adopt(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> {
     let state = StateDir::new(&settings.state_dir);
     let staples = state.staples();
     if !args.dry_run {
@@ -39,7 +82,11 @@ pub(super) fn run(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> 
     for problem in scan.problems.iter().chain(scan.servers.iter().flat_map(|one| &one.problems)) {
         anstream::eprintln!("{problem}");
     }
-    let steps = adopt::plan(&wanted(&scan), &staples)
+    let shelf = match args.ensure {
+        true => Some(agent::Shelf::new(settings, SystemClock.now().wall)?),
+        false => None,
+    };
+    let steps = adopt::plan(&wanted(&scan, shelf.as_ref()), &staples)
         .with_context(|| format!("cannot look at {}", staples.display()))?;
     let mut failed = steps.iter().any(|step| matches!(step, AdoptStep::Refuse { .. }));
     if args.dry_run {
@@ -64,15 +111,16 @@ fn exit_status(failed: bool) -> ExitCode {
 }
 
 /// The staple files that configurations name, each once.
-fn wanted(scan: &Scan) -> Vec<Wanted> {
-    let mut wanted: Vec<Wanted> = Vec::new();
+fn wanted(scan: &Scan, shelf: Option<&agent::Shelf>) -> Vec<Wanted> {
+    let (mut wanted, mut seen) = (Vec::new(), HashSet::new());
+    let claimants = claimants(scan);
     for (server, deployment) in scan.deployments() {
         let Some(target) = deployment.target() else { continue };
         let path = target.ours.to_path_buf();
         if scan.bars_staples(scan.servers[server].kind, deployment) {
             continue;
         }
-        if wanted.iter().any(|known| known.path == path) {
+        if !seen.insert(path.clone()) {
             continue;
         }
         let place = deployment.certificates.iter().find_map(|one| scan.place(&one.file.ours));
@@ -81,9 +129,34 @@ fn wanted(scan: &Scan) -> Vec<Wanted> {
             None => stem(&path),
         };
         let placeholder = scan.servers[server].kind == Kind::Nginx;
-        wanted.push(Wanted { path, name, placeholder });
+        let instead = shelf.and_then(|shelf| {
+            let there = files::read(&path, MAX_BYTES).ok()?;
+            let claimants = claimants.get(&*path).map(Vec::as_slice).unwrap_or_default();
+            shelf.better_than(there.as_deref(), claimants, placeholder)
+        });
+        wanted.push(Wanted { path, name, placeholder, instead });
     }
     wanted
+}
+
+/// The certificates that are presented with each staple; none where one of them is unknown.
+fn claimants(scan: &Scan) -> HashMap<&Path, Vec<Issued>> {
+    let known = scan.certificates.iter().map(|found| (found.issued.fingerprint(), &found.issued));
+    let known: HashMap<_, _> = known.collect();
+    let mut claimants: HashMap<&Path, Option<Vec<Issued>>> = HashMap::new();
+    for (_, deployment) in scan.deployments() {
+        let Some(target) = deployment.target() else { continue };
+        let entry = claimants.entry(&target.ours).or_insert_with(|| Some(Vec::new()));
+        for presented in &deployment.certificates {
+            let place = scan.place(&presented.file.ours);
+            let issued = place.and_then(|place| known.get(&place.leaf));
+            match (issued, &mut *entry) {
+                (Some(issued), Some(all)) => all.push((*issued).clone()),
+                _ => *entry = None,
+            }
+        }
+    }
+    claimants.into_iter().map(|(path, all)| (path, all.unwrap_or_default())).collect()
 }
 
 /// A name for a target whose certificate cannot be read.

@@ -85,7 +85,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             logging::start(logging::Level::Errors);
             block_on(status::run(args, settings::load(path)?))
         }
-        Some(Command::Adopt(args)) => adopt::run(&args, &settings::load(path)?),
+        Some(Command::Adopt(args)) => adopt::run(args, path),
         Some(Command::Config(action)) => config::run(&action, path),
         Some(Command::Completions(args)) => Ok(completions::run(&args)),
         Some(Command::Probe(args)) => block_on(probe::run(args)),

@@ -33,6 +33,9 @@ pub struct Wanted {
     pub name: String,
     /// `tryLater` may stand there until a staple comes (nginx).
     pub placeholder: bool,
+    /// What should lie there instead of what does: verified, or `tryLater`. `None`: that is not
+    /// known, or nothing else should.
+    pub instead: Option<Vec<u8>>,
 }
 
 /// One thing to do, or not.
@@ -91,6 +94,14 @@ pub enum Filling {
         /// Its content.
         bytes: Vec<u8>,
     },
+    /// The last response that was kept: verified.
+    Held(Vec<u8>),
+}
+
+impl Filling {
+    fn of(bytes: Vec<u8>) -> Filling {
+        if bytes == TRY_LATER { Filling::Placeholder } else { Filling::Held(bytes) }
+    }
 }
 
 /// Why a target cannot be adopted.
@@ -148,7 +159,8 @@ pub fn plan(wanted: &[Wanted], staples: &Path) -> io::Result<Vec<AdoptStep>> {
 }
 
 fn steps_for(target: &Wanted, staples: &Path, user: &Account) -> Result<Vec<AdoptStep>, Refusal> {
-    let Wanted { path, name, placeholder } = target;
+    let Wanted { path, name, placeholder, instead } = target;
+    let instead = instead.clone().map(Filling::of);
     let unfit = name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']);
     let (Some(folder), Some(_), false) = (path.parent(), path.file_name(), unfit) else {
         return Err(Refusal::Unfit(format!("{} ({name})", path.display())));
@@ -166,18 +178,24 @@ fn steps_for(target: &Wanted, staples: &Path, user: &Account) -> Result<Vec<Adop
     if lies_in.as_deref() == Some(staples) {
         let staple = staples.join(end.file_name().unwrap_or_default());
         let missing = found.is_none() && *placeholder;
-        steps.extend(missing.then_some(AdoptStep::Fill { staple, with: Filling::Placeholder }));
+        let with = instead.or(missing.then_some(Filling::Placeholder));
+        steps.extend(with.map(|with| AdoptStep::Fill { staple, with }));
         steps.push(AdoptStep::Leave { path: path.clone(), why: Reason::Leads });
         return Ok(steps);
     }
     let there = lies_in.and_then(|folder| fs::metadata(folder).ok());
     if there.is_some_and(|there| user.may_write(&there)) {
-        return Ok(vec![AdoptStep::Leave { path: path.clone(), why: Reason::Writable }]);
+        // The folder is the agent's, and may be changed under root's hand; those above it may not.
+        let above = files::folder_of(&end).parent().map(roots_alone);
+        let with = instead.filter(|_| above == Some(Ok(())));
+        steps.extend(with.map(|with| AdoptStep::Fill { staple: end, with }));
+        steps.push(AdoptStep::Leave { path: path.clone(), why: Reason::Writable });
+        return Ok(steps);
     }
     steps.extend(folders_to_make(folder).into_iter().rev().map(AdoptStep::MakeFolder));
     roots_alone(folder)?;
     let staple = staples.join(format!("{name}.der"));
-    let with = filling(&end, &staple, *placeholder);
+    let with = instead.or_else(|| filling(&end, &staple, *placeholder));
     steps.extend(with.map(|with| AdoptStep::Fill { staple: staple.clone(), with }));
     steps.push(AdoptStep::Link { path: path.clone(), staple });
     Ok(steps)
@@ -265,6 +283,9 @@ impl fmt::Display for AdoptStep {
             AdoptStep::MakeFolder(folder) => write!(f, "make the folder {}", folder.display()),
             AdoptStep::Fill { staple, with: Filling::Placeholder } => {
                 write!(f, "put a placeholder into {}", staple.display())
+            }
+            AdoptStep::Fill { staple, with: Filling::Held(_) } => {
+                write!(f, "put the staple that was kept into {}", staple.display())
             }
             AdoptStep::Fill { staple, with: Filling::From { path, .. } } => {
                 write!(f, "copy {} to {}", path.display(), staple.display())

@@ -150,7 +150,12 @@ impl Host {
 
     /// The steps for one target, one a line, with the folder's own path cut out; then they are taken.
     fn adopt(&self, target: &str) -> String {
-        let wanted = Wanted { path: self.at(target), name: "www".to_owned(), placeholder: true };
+        let wanted = Wanted {
+            path: self.at(target),
+            name: "www".to_owned(),
+            placeholder: true,
+            instead: None,
+        };
         let steps = plan(&[wanted], &self.at("staples")).expect("the folder is there");
         for outcome in carry_out(&steps) {
             outcome.expect("root may");
@@ -229,7 +234,7 @@ fn root_follows_nobody_elses_hand() {
     symlink("/etc/hostname", host.at("staples/www.der.tmp")).expect("ours");
     let wanted = |name: &str| {
         let path = host.at(&format!("ssl/{name}.der"));
-        [Wanted { path, name: name.to_owned(), placeholder: true }]
+        [Wanted { path, name: name.to_owned(), placeholder: true, instead: None }]
     };
     let steps = plan(&wanted("trap"), &host.at("staples")).expect("there");
     symlink("/tmp/adopted-by-mistake", host.at("staples/trap.der")).expect("ours");

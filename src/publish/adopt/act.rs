@@ -84,7 +84,7 @@ fn make(folder: &Path) -> Result<(), ActError> {
 fn fill(staple: &Path, with: &Filling) -> Result<(), ActError> {
     let bytes = match with {
         Filling::Placeholder => &TRY_LATER[..],
-        Filling::From { bytes, .. } => bytes,
+        Filling::From { bytes, .. } | Filling::Held(bytes) => bytes,
     };
     place(staple, |folder, temporary| {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
