@@ -51,10 +51,10 @@ fn a_boot_without_a_network_finds_the_last_staples() {
 #[test]
 fn a_boot_goes_on_whatever_is_wrong() {
     let scene = Scene::new(3600, &[must("a.test")], "");
-    scene.authority.responder.kill();
     // Nothing was ever kept: no state directory, no staple.
     let said = ensure(&scene);
     assert_eq!(fs::read(scene.staple("a.test")).expect("put there"), TRY_LATER, "{said}");
+    assert_eq!(scene.authority.asked(scene.leaf("a.test")), 0, "a boot asks nobody");
     fs::write(scene.agent.config(), "[[server]]\nkind = \"ngnix\"\n").expect("ours");
     assert!(ensure(&scene).contains("unknown server kind"));
 }
