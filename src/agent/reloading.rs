@@ -71,7 +71,7 @@ impl Agent {
                 fail(ReloadFault::Failed, format!("{spot} does not hold what it should"));
             }
             None if overtaken.is_some() => {
-                let text = "a Must-Staple certificate was renewed and has no staple yet";
+                let text = "a certificate was renewed that must not go without its staple, which is not here yet";
                 fail(ReloadFault::Overtaken, text.to_owned());
             }
             None => {

@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use crate::time::{HOUR, MINUTE};
 
+/// The longest wait between two requests.
+pub(super) const LONGEST_WAIT: Duration = HOUR;
+/// The same while somebody waits for the outcome.
+pub(super) const LONGEST_WAIT_OF_A_CALLER: Duration = Duration::from_secs(15);
+
 /// A number that looks random, from the seed, whom it is about and which attempt it is.
 pub(super) fn draw(seed: u64, identity: u64, attempt: u64) -> u64 {
     [seed, identity, attempt].into_iter().fold(0, |hash, part| mix(hash ^ part))
@@ -29,13 +34,19 @@ pub(super) fn share(length: Duration, draw: u64) -> Duration {
 /// The wait after the `failures`th failure in a row: between half and the whole of one minute,
 /// doubling to `most`.
 pub(super) fn wait(failures: u32, most: Duration, draw: u64) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let whole = (MINUTE * (1 << doublings)).min(most);
-    whole / 2 + share(whole / 2, draw)
+    doubling(MINUTE, failures, most, draw)
 }
 
-/// The longest wait between two requests.
-pub(super) const LONGEST_WAIT: Duration = HOUR;
+/// The same while somebody waits for the outcome: from one second to a quarter of a minute.
+pub(super) fn short_wait(failures: u32, draw: u64) -> Duration {
+    doubling(Duration::from_secs(1), failures, LONGEST_WAIT_OF_A_CALLER, draw)
+}
+
+fn doubling(first: Duration, failures: u32, most: Duration, draw: u64) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let whole = (first * (1 << doublings)).min(most);
+    whole / 2 + share(whole / 2, draw)
+}
 
 #[cfg(test)]
 mod tests {

@@ -92,8 +92,12 @@ pub enum Want {
     Refresh,
     /// `refresh --no-reload`: the same without the reload.
     RefreshWithoutReload,
-    /// `hook`: fetch and publish now; the reload is its caller's.
-    Hook,
+    /// `hook`: fetch and publish now; the reload is its caller's. A certificate without a staple is
+    /// asked about every few seconds as long as the caller waits, and no reload of ours takes it up.
+    Hook {
+        /// The uptime at which the caller gives up.
+        until: Duration,
+    },
 }
 
 /// A staple that was fetched and verified; the agent holds its bytes until `Keep` or the next event.

@@ -18,6 +18,8 @@ pub(super) struct Offer<'a> {
     pub chosen: Option<CertId>,
     /// The chosen certificate carries Must-Staple.
     pub must_staple: bool,
+    /// Somebody waits for its first staple, to reload then.
+    pub awaited: bool,
     /// There is nobody to ask about it.
     pub hopeless: bool,
     /// What lies there is wrong and is being replaced.
@@ -41,7 +43,7 @@ pub(super) struct Pending {
     pub renewed: bool,
     /// What closes is presented with a Must-Staple certificate.
     pub must_staple: bool,
-    /// A reload would take up a Must-Staple certificate that has no staple.
+    /// A reload would take up a Must-Staple certificate, or one whose owner waits, without its staple.
     pub blocks: bool,
     /// Without any reload the server has taken it up by this uptime.
     pub takes_up: Option<Duration>,
@@ -77,11 +79,12 @@ impl Offer<'_> {
         }
     }
 
-    /// No reload may take up what lies there: a Must-Staple certificate has no staple yet, or what
-    /// lies there belongs to another certificate, which is worse than nothing for any.
+    /// No reload may take up what lies there: a Must-Staple certificate, or one whose owner waits for
+    /// it, has no staple yet, or what lies there belongs to another certificate, which is worse than
+    /// nothing for any.
     fn waits_for_staple(&self) -> bool {
         let others = self.published.cert().is_some() && !self.has_staple();
-        let missing = !self.has_staple() && self.must_staple || others;
+        let missing = !self.has_staple() && (self.must_staple || self.awaited) || others;
         self.swapping || missing && !self.hopeless
     }
 }
@@ -216,6 +219,7 @@ mod tests {
                 claimants: &[LEAF],
                 chosen: Some(LEAF),
                 must_staple,
+                awaited: false,
                 hopeless: false,
                 swapping: false,
                 delivery: Delivery { takes_up, ..NGINX },
@@ -325,6 +329,7 @@ mod tests {
             claimants: &[LEAF],
             chosen: Some(LEAF),
             must_staple: true,
+            awaited: false,
             hopeless: false,
             swapping: false,
             delivery: Delivery { takes_up: at_once, ..NGINX },

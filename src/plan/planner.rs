@@ -146,6 +146,9 @@ impl Planner {
     fn wanted(&mut self, id: CertId, want: Want) {
         let ended = self.certificates.wanted(id, want, &mut self.responders, &mut self.desk);
         self.ended(id, ended);
+        if matches!(want, Want::Hook { .. }) {
+            self.desk.targets.extend(self.targets.of_cert(id));
+        }
     }
 
     /// An attempt has ended: its targets are looked at.

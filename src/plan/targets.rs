@@ -255,6 +255,7 @@ impl Targets {
             claimants: &entry.claimants,
             chosen: entry.chosen,
             must_staple: chosen.is_some_and(|cert| cert.must_staple),
+            awaited: entry.chosen.is_some_and(|cert| certificates.is_awaited(cert)),
             hopeless: chosen.is_none_or(|cert| cert.responders.is_empty()),
             swapping: (foreign || others) && writing,
             delivery: entry.delivery,

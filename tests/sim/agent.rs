@@ -16,6 +16,9 @@ use staplekeeper::time::Now;
 use crate::nginx::{File, Presented, Way};
 use crate::world::{Happening, Notice, World};
 
+/// How long the callers of hooks wait.
+pub(crate) const HOOK: Duration = Duration::from_secs(20 * 60);
+
 /// Work that ends some time after it was begun.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
@@ -217,7 +220,7 @@ impl World {
         let want = match which {
             0 => Want::Refresh,
             1 => Want::RefreshWithoutReload,
-            _ => Want::Hook,
+            _ => Want::Hook { until: self.now().uptime + HOOK },
         };
         self.tell(Event::Wanted(all, want));
     }

@@ -165,7 +165,8 @@ fn events() -> impl Strategy<Value = Event> {
     let written = prop_oneof![Just(Err(PublishFault::Failed)), contents().prop_map(Ok)];
     let sighting =
         prop_oneof![Just(Sighting::Started), Just(Sighting::Stopped), Just(Sighting::Reloaded)];
-    let want = prop_oneof![Just(Want::Refresh), Just(Want::RefreshWithoutReload), Just(Want::Hook)];
+    let hook = lengths().prop_map(|until| Want::Hook { until });
+    let want = prop_oneof![Just(Want::Refresh), Just(Want::RefreshWithoutReload), hook];
     let reload = prop_oneof![
         3 => Just(Ok(())),
         1 => Just(Err(ReloadFault::Failed)),

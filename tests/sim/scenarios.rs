@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use staplekeeper::plan::{About, CertId, ResponderId, ServerId, TargetId};
+use staplekeeper::plan::{About, CertId, Policy, ResponderId, ServerId, TargetId};
 use staplekeeper::time::{DAY, HOUR, MINUTE};
 
 use crate::responder::Mood;
@@ -329,6 +329,54 @@ mod renewals {
         world.run(6 * DAY);
         world.responders[1].mood = Mood::Works;
         world.run(20 * DAY).all_is_well().nothing_is_told();
+    }
+
+    /// An ACME client's hook waits through the publication gap: the staple is there within seconds of
+    /// the responder's knowing the certificate, and it is not asked every second for that.
+    #[test]
+    fn a_hook_has_the_staple_as_soon_as_there_is_one() {
+        let setup = Setup { publication_gap: 15 * MINUTE, ..Setup::default() };
+        let mut world = World::new(setup);
+        let before = world.requests(0);
+        world.at(DAY, Change::Renew(0, None));
+        world.at(DAY + 2 * SECOND, Change::Event(2));
+        world.run(DAY + 16 * MINUTE);
+        let leaf = world.lineages[0].leaf;
+        let stored = world.agent.disk.stored[&leaf];
+        let late = stored - DAY - 15 * MINUTE;
+        assert!(late < 20 * SECOND, "{late:?} after it was published");
+        let requests = world.requests(0) - before;
+        // The others are asked about once, when the hook is told.
+        assert!(requests < 130 + 30, "{requests} requests in a quarter of an hour");
+        world.nobody_saw_an_expired_staple();
+    }
+
+    /// Nor does a reload of our own take the new certificate up before its staple is there or the
+    /// caller has given up, Must-Staple or not.
+    #[test]
+    fn no_reload_of_ours_takes_up_what_a_hook_waits_for() {
+        let policy = Policy { adopt_renewed_after: 5 * SECOND, ..Policy::default() };
+        let publication_gap = 15 * MINUTE;
+        let setup = Setup { publication_gap, policy, must_staple_every: 0, ..Setup::default() };
+        let taken_up = |hook: bool, by: Duration| {
+            let mut world = World::new(setup);
+            world.at(DAY, Change::Renew(0, None));
+            if hook {
+                world.at(DAY + 2 * SECOND, Change::Event(2));
+            }
+            world.run(DAY + by);
+            world.servers[0].memory[0].leaf == world.lineages[0].leaf
+        };
+        assert!(taken_up(false, 14 * MINUTE), "as the policy says");
+        assert!(!taken_up(true, 14 * MINUTE), "its owner waits for the staple");
+        assert!(taken_up(true, 17 * MINUTE), "the staple is there");
+        let never = Setup { publication_gap: DAY, ..setup };
+        let mut world = World::new(never);
+        world.at(DAY, Change::Renew(0, None));
+        world.at(DAY + 2 * SECOND, Change::Event(2));
+        world.run(DAY + 35 * MINUTE);
+        let (held, new) = (world.servers[0].memory[0].leaf, world.lineages[0].leaf);
+        assert_eq!(held, new, "the caller has given up: the policy goes on");
     }
 }
 

@@ -31,8 +31,8 @@ impl Certificates {
         let slack = self.table.get(id).and_then(|entry| entry.window(desk));
         let cap = slack.map_or(LONGEST_WAIT, |w| w.expires.since(desk.now.wall) / 4);
         let cap = cap.min(LONGEST_WAIT);
-        let pressing = responders.pressing(from).filter_map(|id| self.get(id));
-        let needed = pressing.map(|entry| entry.need(desk)).min();
+        let pressing = responders.pressing(from).filter_map(|id| Some((id, self.get(id)?)));
+        let needed = pressing.map(|(id, entry)| entry.need(self.is_awaited(id), desk)).min();
         if responders.finish(from, id, health, cap, needed, desk) {
             self.look_elsewhere(from, responders, desk);
         }
@@ -145,7 +145,7 @@ impl Certificates {
             }
             entry.unchanged = entry.unchanged.saturating_add(1);
             let fresh = fresh_for.unwrap_or_default().min(LONGEST_WAIT);
-            let wait = entry.pace(entry.tries, desk).max(fresh);
+            let wait = entry.pace(entry.tries, false, desk).max(fresh);
             self.wait(id, wait, desk);
         }
         desk.standing.insert(id);
@@ -167,7 +167,7 @@ impl Certificates {
         let ended = Self::attempt_ended(entry);
         desk.standing.insert(id);
         if entry.tries > 0 {
-            let wait = entry.pace(entry.tries, desk);
+            let wait = entry.pace(entry.tries, false, desk);
             self.wait(id, wait, desk);
         } else {
             self.plan(id, responders, desk);

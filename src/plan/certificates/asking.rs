@@ -28,6 +28,14 @@ impl Certificates {
         if !entry.askable(desk.now) {
             return Self::attempt_ended(entry);
         }
+        if let Want::Hook { until } = want {
+            self.awaited.insert(id, until);
+            if matches!(entry.state, State::Asked(_) | State::Kept) {
+                self.enter(id, desk);
+                return Ended::NotYet;
+            }
+        }
+        let Some(entry) = self.table.get_mut(id) else { return Ended::NotYet };
         if matches!(entry.state, State::Asked(_) | State::Kept) {
             return Ended::NotYet;
         }
@@ -48,6 +56,9 @@ impl Certificates {
         if entry.watch <= desk.now.wall {
             entry.watch = UnixTime::MAX;
             desk.standing.insert(id);
+        }
+        if self.awaited.get(&id).is_some_and(|until| *until <= desk.now.uptime) {
+            self.awaited.remove(&id);
         }
         match entry.state {
             State::Waiting if entry.until <= desk.now.uptime => self.start(id, responders, desk),
@@ -96,6 +107,7 @@ impl Certificates {
     /// Queues for the next responder of the attempt that is not known to be in trouble. With none
     /// left the attempt is over: the certificate waits, or is parked where all are in trouble.
     pub(super) fn seek(&mut self, id: CertId, responders: &mut Responders, desk: &mut Desk) {
+        let awaited = self.is_awaited(id);
         let Some(entry) = self.table.get_mut(id) else { return };
         entry.urgency = entry.urgency(desk);
         let round = usize::from(entry.round);
@@ -112,11 +124,11 @@ impl Certificates {
         entry.asked = false;
         entry.urgency = entry.urgency(desk);
         if !entry.responders.iter().all(|id| responders.is_open(*id)) {
-            let wait = entry.pace(entry.tries, desk);
+            let wait = entry.pace(entry.tries, awaited, desk);
             return self.wait(id, wait, desk);
         }
         let new = entry.tries == 0 && entry.held.is_none();
-        let need = if new { MINUTE } else { entry.need(desk) };
+        let need = if new && !awaited { MINUTE } else { entry.need(awaited, desk) };
         entry.state = State::Parked;
         entry.middle = entry.window(desk).map(|window| window.middle());
         let parked = Parked { cert: id, urgency: entry.urgency, middle: entry.middle, need };
@@ -151,6 +163,7 @@ impl Certificates {
 
     /// Brings the agenda up to date.
     pub(super) fn enter(&mut self, id: CertId, desk: &mut Desk) {
+        let awaited = self.awaited.get(&id).copied();
         let Some(entry) = self.table.get_mut(id) else { return };
         let mut to = Slot { wall: entry.watch, uptime: Duration::MAX };
         match entry.state {
@@ -160,6 +173,9 @@ impl Certificates {
                 to.wall = to.wall.min(opens.unwrap_or(UnixTime::MAX));
             }
             _ => {}
+        }
+        if let Some(until) = awaited.filter(|until| *until > desk.now.uptime) {
+            to.uptime = to.uptime.min(until);
         }
         desk.schedule(Item::Certificate(id), &mut entry.slot, to);
     }
@@ -172,6 +188,7 @@ impl Certificates {
         desk: &mut Desk,
     ) {
         while let Some(id) = responders.next(from, desk) {
+            let awaited = self.is_awaited(id);
             let Some(entry) = self.table.get_mut(id) else { continue };
             Self::leave(id, entry, responders, desk);
             entry.state = State::Asked(from);
@@ -179,7 +196,8 @@ impl Certificates {
                 entry.asked = true;
                 entry.tries = entry.tries.saturating_add(1);
             }
-            let attempts = Attempts { failures: entry.tries, wait: entry.pace(entry.tries, desk) };
+            let wait = entry.pace(entry.tries, awaited, desk);
+            let attempts = Attempts { failures: entry.tries, wait };
             let expired = entry.held.is_some_and(|held| held.expires <= desk.now.wall);
             let ask = Ask { afresh: entry.forced || entry.afresh || expired };
             self.busy.insert(id);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Entry, State};
 use crate::ocsp::Status;
-use crate::plan::backoff::{self, LONGEST_WAIT};
+use crate::plan::backoff::{self, LONGEST_WAIT, LONGEST_WAIT_OF_A_CALLER};
 use crate::plan::desk::Desk;
 use crate::plan::facts::Facts;
 use crate::plan::responders::Urgency;
@@ -60,8 +60,12 @@ impl Entry {
     }
 
     /// The wait after `tries` attempts: by back-off, as much as the held staple leaves time for.
-    pub(super) fn pace(&self, tries: u32, desk: &Desk) -> Duration {
+    /// `awaited`: somebody waits for it.
+    pub(super) fn pace(&self, tries: u32, awaited: bool, desk: &Desk) -> Duration {
         let draw = backoff::draw(desk.policy.seed, self.identity, u64::from(tries));
+        if awaited {
+            return backoff::short_wait(tries, draw);
+        }
         let window = self.window(desk);
         let most = window.map_or(LONGEST_WAIT, |window| window.longest_wait(desk.now.wall));
         backoff::wait(tries, LONGEST_WAIT, draw).min(most)
@@ -71,7 +75,10 @@ impl Entry {
     ///
     /// As for a single certificate, but a host is one for many: what counts is not each close to the
     /// second but a thousandth of usable life.
-    pub(super) fn need(&self, desk: &Desk) -> Duration {
+    pub(super) fn need(&self, awaited: bool, desk: &Desk) -> Duration {
+        if awaited {
+            return LONGEST_WAIT_OF_A_CALLER;
+        }
         let window = self.window(desk);
         let in_date = window.filter(|window| window.expires > desk.now.wall);
         if let Some(window) = in_date {
@@ -198,24 +205,28 @@ mod tests {
         for (held, tries, minutes) in cases {
             let mut desk = desk();
             let entry = entry(held.map(facts), &mut desk);
-            let wait = entry.pace(tries, &desk);
+            let wait = entry.pace(tries, false, &desk);
             let most = MINUTE * minutes;
             assert!(most / 2 <= wait && wait <= most, "{held:?} after {tries}: {wait:?}");
         }
         let mut desk = desk();
         let entry = entry(Some(facts("good 2-9")), &mut desk);
         desk.now.wall = facts("good 2-9").expires - 2 * MINUTE;
-        assert_eq!(entry.pace(30, &desk), MINUTE / 2, "a quarter of what is left");
+        assert_eq!(entry.pace(30, false, &desk), MINUTE / 2, "a quarter of what is left");
     }
 
     #[test]
     fn circuits_are_probed_as_often_as_somebody_needs() {
         let mut desk = desk();
         let expired = entry(Some(facts("good 1-8")), &mut desk);
-        assert_eq!(expired.need(&desk), LONGEST_WAIT_IN_NEED, "Must-Staple clients are locked out");
+        assert_eq!(
+            expired.need(false, &desk),
+            LONGEST_WAIT_IN_NEED,
+            "Must-Staple clients are locked out"
+        );
         let closing = entry(Some(facts("good 3-10")), &mut desk);
         desk.now.wall = facts("good 3-10").expires - DAY - MINUTE;
         let floor = 7 * DAY / 1000;
-        assert_eq!(closing.need(&desk), floor, "a close does not count to the second");
+        assert_eq!(closing.need(false, &desk), floor, "a close does not count to the second");
     }
 }

@@ -105,6 +105,7 @@ impl Certificates {
         desk.agenda.clear(Item::Certificate(id), &mut entry.slot);
         self.keeping.remove(&id);
         self.busy.remove(&id);
+        self.awaited.remove(&id);
         for about in [About::Late(id), About::AtRisk(id), About::Revoked(id)] {
             desk.tell(about, false);
         }

@@ -28,6 +28,8 @@ pub(super) struct Certificates {
     keeping: BTreeMap<CertId, Facts>,
     /// Asked about, or being kept.
     busy: BTreeSet<CertId>,
+    /// Somebody waits for a staple of these, until that uptime.
+    awaited: BTreeMap<CertId, Duration>,
     /// Lists of responders, each stored once.
     lists: BTreeSet<Arc<[ResponderId]>>,
 }
@@ -106,6 +108,11 @@ impl Certificates {
     /// Asked about, or being kept.
     pub(super) fn busy(&self) -> &BTreeSet<CertId> {
         &self.busy
+    }
+
+    /// Somebody waits for its first staple.
+    pub(super) fn is_awaited(&self, id: CertId) -> bool {
+        self.awaited.contains_key(&id) && self.held(id).is_none()
     }
 
     /// How many staples the store is writing.
