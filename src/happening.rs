@@ -5,6 +5,7 @@
 //! happening is an object whose `event` names its kind.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +232,13 @@ pub enum Happening {
         /// Which.
         #[serde(flatten)]
         condition: Condition,
+    },
+    /// An ACME client has renewed certificates and waits for their staples.
+    HookCalled {
+        /// Who, where the kernel says.
+        uid: Option<u32>,
+        /// Files or folders of certificates.
+        paths: Vec<PathBuf>,
     },
     /// Somebody asked for a refresh.
     RefreshAsked {

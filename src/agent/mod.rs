@@ -3,14 +3,15 @@
 //! One task holds all state; everything slow runs elsewhere and comes back as a `Message`. `model` and
 //! `sighting` turn what is found into events, `perform` turns actions into work, `asking`, `looking`,
 //! `writer` and `issuers` are that work, `remember` is what survives a restart, `refreshing` follows
-//! what somebody asked for by hand, `answering` runs our own responder, `report` makes the status
-//! document, `saying` a line of it, `observing` says what happened to those who keep a record, `ensure`
-//! knows what a boot needs before there is an agent.
+//! what somebody asked for by hand and `hooking` what ACME clients wait for, `answering` runs our own
+//! responder, `report` makes the status document, `saying` a line of it, `observing` says what happened
+//! to those who keep a record, `ensure` knows what a boot needs before there is an agent.
 
 mod answering;
 mod asking;
 mod ensure;
 mod guarding;
+mod hooking;
 mod issuers;
 mod kinds;
 mod looking;
@@ -63,9 +64,10 @@ use crate::serve::responder::Listener;
 use crate::store::{self, StateDir, Store, StoreError};
 use answering::Answering;
 pub use ensure::Shelf;
+use hooking::Hooking;
 use message::Message;
 pub use model::scan_settings;
-pub use once::{look, refresh_here};
+pub use once::{hook_here, look, refresh_here};
 pub use profiles::ProfileError;
 use profiles::Profiles;
 use refreshing::Refreshing;
@@ -136,6 +138,8 @@ pub struct Agent {
     /// When something on the move is looked at again.
     scan_due: Option<Instant>,
     scan_begun: Instant,
+    /// How many there were so far, the running one included.
+    scans_begun: u64,
     /// No scan begins before.
     scan_rest: Instant,
     /// Reloads that wait for the next scan to begin, and for the one under way to end.
@@ -155,6 +159,7 @@ pub struct Agent {
     looks: usize,
     warming_pace: Arc<warming::Pace>,
     refreshing: Vec<Refreshing>,
+    hooking: Vec<Hooking>,
     progress_told: Instant,
     /// What the last scan could not read or use.
     scan_problems: Vec<String>,
@@ -224,6 +229,7 @@ impl Agent {
             scan_again: false,
             scan_due: None,
             scan_begun: Instant::now(),
+            scans_begun: 0,
             scan_rest: Instant::now(),
             reloads: Vec::new(),
             reloads_next: Vec::new(),
@@ -242,6 +248,7 @@ impl Agent {
             looks: 0,
             warming_pace: Arc::default(),
             refreshing: Vec::new(),
+            hooking: Vec::new(),
             progress_told: Instant::now(),
             scan_problems: Vec::new(),
             problems: Vec::new(),
@@ -364,6 +371,7 @@ impl Agent {
 
     /// Waits for work that has ended or has become due, and takes it in.
     async fn step(&mut self) {
+        let hooks_due = self.hooks_due();
         tokio::select! {
             biased;
             Some(message) = self.inbox.recv() => {
@@ -377,6 +385,8 @@ impl Agent {
                 self.scan_due = None;
                 self.rescan();
             }
+            // What follows from that comes behind every step.
+            () = at(hooks_due) => {}
         }
     }
 
@@ -387,6 +397,7 @@ impl Agent {
         }
         self.flush_records();
         self.report_progress();
+        self.report_hooks();
         if !self.ready && self.scanned && self.planner.busy().is_idle() {
             self.ready = true;
             tracing::info!(certificates = self.world.certificates.len(), "ready");
@@ -407,6 +418,11 @@ impl Agent {
                 let (names, no_reload) = (order.names.clone(), order.no_reload);
                 self.observe(Happening::RefreshAsked { uid: call.uid, names, no_reload });
                 self.refresh(&order, call.replies);
+            }
+            Order::Hook(order) => {
+                let paths = order.paths.clone();
+                self.observe(Happening::HookCalled { uid: call.uid, paths });
+                self.hook(order, call.replies);
             }
         }
     }

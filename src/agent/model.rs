@@ -86,6 +86,7 @@ impl Agent {
         }
         let Some((mut scanner, names)) = self.scanner.take() else { return };
         self.scan_begun = now;
+        self.scans_begun += 1;
         self.reloads_next.append(&mut self.reloads);
         if std::mem::take(&mut self.new_settings) {
             scanner.set_settings(scan_settings(&self.settings));
@@ -144,6 +145,7 @@ impl Agent {
         for due in std::mem::take(&mut self.reloads_next) {
             self.reload_if_right(due);
         }
+        self.hooks_see(&scan);
         if self.scan_again {
             self.rescan();
         }

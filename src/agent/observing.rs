@@ -151,6 +151,9 @@ fn log(happening: &Happening) {
         }
         Happening::Begins { condition } => log_begin(condition),
         Happening::Ends { condition } => tracing::info!("over: {condition}"),
+        Happening::HookCalled { uid, paths } => {
+            tracing::info!(uid, ?paths, "a hook waits for staples");
+        }
         Happening::RefreshAsked { uid, names, .. } => {
             tracing::info!(uid, ?names, "a refresh was asked for");
         }

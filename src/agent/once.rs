@@ -9,7 +9,7 @@ use super::status::Document;
 use super::{Agent, StartError};
 use crate::clock::SystemClock;
 use crate::config::Settings;
-use crate::serve::control::Refresh;
+use crate::serve::control::{Hook, Refresh};
 
 /// Refreshes in this process, under the lock, and hands every line of progress to `said`.
 ///
@@ -42,6 +42,29 @@ pub async fn refresh_here(
             return Ok(());
         }
     }
+}
+
+/// Waits in this process, under the lock, until what was renewed has its staple, and hands every line
+/// of progress to `said`.
+///
+/// # Errors
+/// [`StartError`], or what `said` returns.
+pub async fn hook_here(
+    settings: Settings,
+    order: Hook,
+    mut said: impl FnMut(&Progress) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
+    let (replies, mut lines) = mpsc::unbounded_channel();
+    agent.hook(order, replies);
+    while agent.is_hooking() {
+        agent.step().await;
+        agent.follow_up();
+        while let Ok(line) = lines.try_recv() {
+            said(&serde_json::from_slice(&line)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the files and servers say, without asking, writing or reloading anything.

@@ -18,7 +18,7 @@ use crate::time::{UnixTime, format_duration};
 /// Between two looks at what has been settled, while there is work.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 
-/// A line of the answer to a refresh.
+/// A line of the answer to a refresh or a hook.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Progress {
@@ -30,6 +30,11 @@ pub enum Progress {
         good: usize,
         /// How many have not.
         bad: usize,
+    },
+    /// Something a person who waits may want to know.
+    Note {
+        /// In a sentence.
+        text: String,
     },
     /// Nothing was done.
     Refused {
@@ -195,7 +200,7 @@ fn protection(status: &CertificateStatus, now: UnixTime) -> String {
     }
 }
 
-fn say(replies: &mpsc::UnboundedSender<Bytes>, progress: &Progress) {
+pub(super) fn say(replies: &mpsc::UnboundedSender<Bytes>, progress: &Progress) {
     let mut line = serde_json::to_vec(progress).expect("plain data is JSON");
     line.push(b'\n');
     // Whoever hung up does not want to know.

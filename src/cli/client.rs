@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Settings;
-use crate::serve::control::{Refresh, SOCKET};
+use crate::serve::control::{Hook, Refresh, SOCKET};
 
 /// The agent's end of the line.
 pub(super) struct Client {
@@ -53,12 +54,31 @@ impl Client {
     pub(super) async fn refresh(
         &self,
         refresh: &Refresh,
+        said: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.post("refresh", refresh, said).await
+    }
+
+    /// Has the agent wait for staples, and hands each line it says to `said`.
+    pub(super) async fn hook(
+        &self,
+        hook: &Hook,
+        said: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.post("hook", hook, said).await
+    }
+
+    async fn post(
+        &self,
+        what: &str,
+        order: &impl Serialize,
         mut said: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let body = serde_json::to_vec(refresh)?;
-        let mut response = self.http.post("http://agent/refresh").body(body).send().await?;
+        let (body, url) = (serde_json::to_vec(order)?, format!("http://agent/{what}"));
+        let mut response = self.http.post(url).body(body).send().await?;
         if !response.status().is_success() {
-            bail!("the agent refused: {}", response.text().await?.trim_end());
+            let said = response.text().await?;
+            bail!(Refused(format!("the agent refused: {}", said.trim_end())));
         }
         let mut rest = Vec::new();
         while let Some(chunk) = response.chunk().await.context("the agent stopped answering")? {
@@ -71,6 +91,11 @@ impl Client {
         Ok(())
     }
 }
+
+/// The agent will not have it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(pub(super) String);
 
 fn http(path: &Path) -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder().no_proxy().unix_socket(path).build()?)

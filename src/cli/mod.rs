@@ -7,6 +7,7 @@ mod adopt;
 mod client;
 mod completions;
 mod config;
+mod hook;
 mod logging;
 pub mod probe;
 mod refresh;
@@ -51,6 +52,7 @@ enum Command {
     Refresh(refresh::Args),
     /// Show how every certificate stands
     Status(status::Args),
+    Hook(hook::Args),
     Probe(probe::Args),
     Verify(verify::Args),
     /// As root: make targets in folders of root's links into the folder of staples
@@ -86,6 +88,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             block_on(status::run(args, settings::load(path)?))
         }
         Some(Command::Adopt(args)) => adopt::run(args, path),
+        Some(Command::Hook(args)) => {
+            logging::start(logging::Level::Errors);
+            block_on(hook::run(args, settings::load(path)?))
+        }
         Some(Command::Config(action)) => config::run(&action, path),
         Some(Command::Completions(args)) => Ok(completions::run(&args)),
         Some(Command::Probe(args)) => block_on(probe::run(args)),

@@ -47,6 +47,7 @@ impl Tally {
     fn take(&mut self, progress: &Progress) -> anyhow::Result<()> {
         match progress {
             Progress::Refused { reason } => bail!("{reason}"),
+            Progress::Note { text } => anstream::eprintln!("{text}"),
             Progress::Done { good, bad } => self.done = Some((*good, *bad)),
             Progress::Certificate(verdict) => {
                 self.shown += 1;

@@ -1,9 +1,11 @@
 //! The control socket: how commands speak to the running agent.
 //!
 //! HTTP/1.1 over a unix socket. `GET /status` answers with the status document. `POST /refresh` takes a
-//! [`Refresh`] and answers with one JSON document a line while the work goes on. Who may connect is
+//! [`Refresh`] and `POST /hook` a [`Hook`]; both answer with one JSON document a line while the work goes
+//! on. Who may connect is
 //! the socket's mode (0660); the caller's uid goes along for the record.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,6 +25,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
+use crate::digest::Fingerprint;
+
 /// The socket's name inside the runtime directory.
 pub const SOCKET: &str = "control.sock";
 
@@ -41,6 +45,8 @@ pub enum Order {
     Status,
     /// Fetch, publish, reload, confirm; a line for each certificate, then one for the whole.
     Refresh(Refresh),
+    /// Wait until what was renewed has its staple; a line for each certificate, then one for the whole.
+    Hook(Hook),
 }
 
 /// The body of `POST /refresh`.
@@ -53,6 +59,23 @@ pub struct Refresh {
     /// Leave the servers alone.
     #[serde(default)]
     pub no_reload: bool,
+}
+
+/// The body of `POST /hook`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    /// Files or folders of certificates that were renewed, absolute.
+    pub paths: Vec<PathBuf>,
+    /// The certificates that lie there, as far as the caller could read them.
+    #[serde(default)]
+    pub leaves: BTreeSet<Fingerprint>,
+    /// How long the caller waits; unless given, that depends on the certificate.
+    #[serde(default)]
+    pub deadline_seconds: Option<u64>,
+    /// How much of that is over already.
+    #[serde(default)]
+    pub waited_seconds: u64,
 }
 
 /// A caller, waiting for lines.
@@ -173,6 +196,7 @@ async fn order(request: Request<Incoming>) -> Result<Order, (StatusCode, String)
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
         (&Method::GET, "/status") => Ok(Order::Status),
+        (&Method::POST, "/hook") => Ok(Order::Hook(body(request).await?)),
         (&Method::POST, "/refresh") => Ok(Order::Refresh(body(request).await?)),
         (method, _) => Err((StatusCode::NOT_FOUND, format!("nothing answers {method} {path}\n"))),
     }

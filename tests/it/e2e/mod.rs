@@ -2,6 +2,7 @@
 
 mod boot;
 mod crash;
+mod hook;
 mod hosts;
 mod profiles;
 mod renewal;

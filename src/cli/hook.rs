@@ -1,0 +1,150 @@
+//! `staplekeeper hook`: what ACME clients run after a renewal and before they reload a server.
+
+use std::path::{Path, PathBuf, absolute};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use super::client::{Client, Line, Refused};
+use crate::agent::{self, Progress};
+use crate::config::Settings;
+use crate::files;
+use crate::pki::Certificate;
+use crate::pki::pem::read_certificates;
+use crate::serve::control::Hook;
+use crate::time::parse_duration;
+
+/// The longest file that may hold a certificate, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+/// How long an agent that has gone in the midst of it has to come back: it may be being upgraded.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(60);
+/// Between two calls meanwhile.
+const CALLS_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// After a renewal, before the reload: wait until the new certificate's staple is published
+///
+/// Run it from the ACME client's deploy hook, before whatever reloads the server: certificate and
+/// staple are then taken up together. The agent looks at once, and asks again every few seconds
+/// while the CA's responder does not know the certificate yet, which takes some CAs 15 minutes.
+///
+/// Exit status: 0 the staple is published, or there is nothing to staple; 1 the deadline has passed
+/// without it, or the certificate is revoked; 2 used or configured wrongly.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Folders of renewed certificates (certbot's RENEWED_LINEAGE), or their files
+    #[arg(value_name = "DIR", required = true)]
+    paths: Vec<PathBuf>,
+    /// Give up after this long ("90s", "5m"); default: 20m with Must-Staple, else 30s
+    #[arg(long, value_name = "D", value_parser = parse_duration)]
+    deadline: Option<Duration>,
+}
+
+/// Waits through the running agent, or looks and asks in this process where none runs.
+pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    let leaves = leaves(&args.paths)?;
+    let mut order = Hook {
+        paths: args.paths.iter().map(absolute).collect::<Result<_, _>>()?,
+        leaves: leaves.iter().map(|leaf| leaf.fingerprint()).collect(),
+        deadline_seconds: args.deadline.map(|deadline| deadline.as_secs()),
+        waited_seconds: 0,
+    };
+    let mut tally = Tally::default();
+    let mut last_heard = None;
+    while tally.done.is_none() {
+        order.waited_seconds = begun.elapsed().as_secs();
+        match Client::call(&settings).await? {
+            Line::Agent(client) => {
+                let said = |line: &[u8]| tally.take(&serde_json::from_slice(line)?);
+                if let Err(error) = client.hook(&order, said).await {
+                    // What it had said counts for nothing: it is said anew.
+                    tally = Tally::default();
+                    let since = *last_heard.get_or_insert_with(Instant::now);
+                    if since.elapsed() > COMES_BACK_WITHIN || error.is::<Refused>() {
+                        return Err(error);
+                    }
+                } else {
+                    last_heard = Some(Instant::now());
+                }
+            }
+            Line::Nobody if last_heard.is_none_or(|at| at.elapsed() > COMES_BACK_WITHIN) => {
+                let said = |progress: &Progress| tally.take(progress);
+                agent::hook_here(settings.clone(), order.clone(), said).await?;
+            }
+            Line::Nobody => {}
+        }
+        if tally.done.is_none() {
+            tokio::time::sleep(CALLS_AGAIN_AFTER).await;
+        }
+    }
+    Ok(tally.end(&leaves))
+}
+
+/// The certificates that begin the files at `paths`, or in the folders there.
+fn leaves(paths: &[PathBuf]) -> anyhow::Result<Vec<Arc<Certificate>>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let before = found.len();
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path);
+            let entries = entries.with_context(|| format!("cannot read {}", path.display()))?;
+            let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+            found.extend(
+                files.filter(|file| is_named_like_one(file)).filter_map(|file| first(&file)),
+            );
+        } else {
+            found.extend(first(path));
+        }
+        if found.len() == before {
+            bail!(
+                "{} holds no certificate; name the folder or file that was renewed",
+                path.display()
+            );
+        }
+    }
+    Ok(found)
+}
+
+fn is_named_like_one(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    ["pem", "crt", "cer", "cert"].iter().any(|one| extension.eq_ignore_ascii_case(one))
+}
+
+fn first(path: &Path) -> Option<Arc<Certificate>> {
+    let bytes = files::read(path, MAX_BYTES).ok()??;
+    read_certificates(&bytes).ok()?.into_iter().next().map(Arc::new)
+}
+
+#[derive(Default)]
+struct Tally {
+    done: Option<(usize, usize)>,
+}
+
+impl Tally {
+    fn take(&mut self, progress: &Progress) -> anyhow::Result<()> {
+        match progress {
+            Progress::Refused { reason } => bail!(Refused(reason.clone())),
+            Progress::Done { good, bad } => self.done = Some((*good, *bad)),
+            Progress::Note { text } => anstream::eprintln!("{text}"),
+            Progress::Certificate(verdict) => {
+                let word = if verdict.good { "ok" } else { "FAILED" };
+                anstream::println!("{}\t{word}\t{}", verdict.name, verdict.text);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(self, leaves: &[Arc<Certificate>]) -> ExitCode {
+        let (good, bad) = self.done.unwrap_or_default();
+        if good + bad > 0 {
+            return if bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) };
+        }
+        anstream::eprintln!(
+            "no server of this host presents what lies there, and no [[watch]] names it: nothing to wait for"
+        );
+        let must_staple = leaves.iter().any(|leaf| leaf.must_staple());
+        if must_staple { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    }
+}

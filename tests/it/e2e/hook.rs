@@ -1,0 +1,151 @@
+//! `staplekeeper hook`: renew, wait, reload; whoever does so never shows a client the new certificate
+//! without its staple.
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::support::agent::{Agent, Said, eventually};
+use crate::support::authority::Answer;
+use crate::support::ca::Said as Says;
+use crate::support::judge::{Worth, fingerprint};
+use crate::support::scene::{Scene, must, plain};
+
+/// The hook for one site's certificate file, under way.
+fn begin(scene: &Scene, name: &str, more: &[&str]) -> Child {
+    let file = scene.certificate(name).display().to_string();
+    let mut program = scene.agent.program(&[&["hook", &file], more].concat());
+    program.stdout(Stdio::piped()).stderr(Stdio::piped());
+    program.spawn().expect("it can be executed")
+}
+
+fn hook(scene: &Scene, name: &str, more: &[&str]) -> Said {
+    begin(scene, name, more).wait_with_output().expect("our own child").into()
+}
+
+fn reload(scene: &Scene) {
+    kill(scene.nginx.master(), Signal::SIGHUP).expect("nginx runs");
+}
+
+/// The owner reloads in the same breath as it renews; the hook stands between.
+#[test]
+fn renewed_and_reloaded_in_one_breath() {
+    let mut scene = Scene::new(3600, &[must("a.test"), plain("b.test")], "");
+    scene.start();
+    let clients = scene.clients(&["a.test", "b.test"], Duration::from_millis(3));
+    for round in 0..6 {
+        let name = ["a.test", "b.test"][round % 2];
+        let leaf = scene.renew(name);
+        let begun = Instant::now();
+        let said = hook(&scene, name, &[]);
+        assert_eq!(said.code, 0, "{said:?}");
+        eprintln!("{name}: waited {:?}", begun.elapsed());
+        reload(&scene);
+        eventually("the new leaf", || {
+            scene.handshake(name).is_ok_and(|shown| shown.leaf == fingerprint(&leaf))
+        });
+    }
+    scene.wait_until_served();
+    let counts = clients.end();
+    assert_eq!(counts.not_good(), 0, "{counts:?}");
+}
+
+/// CAs publish a certificate minutes after they issue it. However soon the policy would have the
+/// agent reload, nobody is shown the new certificate bare.
+#[test]
+fn the_publication_gap() {
+    let tables = "[schedule]\nadopt_renewed_after = \"1s\"\nreload_at_most_every = \"1s\"\n";
+    let mut scene = Scene::new(3600, &[must("a.test"), plain("b.test")], tables);
+    scene.start();
+    let clients = scene.clients(&["a.test", "b.test"], Duration::from_millis(5));
+    for name in ["a.test", "b.test"] {
+        let leaf = scene.issue_next(name);
+        scene.authority.says(&leaf, Answer::Unauthorized);
+        scene.install(name, &leaf);
+        let mut waits = begin(&scene, name, &[]);
+        thread::sleep(Duration::from_secs(6));
+        assert_eq!(waits.try_wait().expect("our own child"), None, "it waits");
+        assert_ne!(scene.handshake(name).expect("a handshake").leaf, fingerprint(&leaf));
+        scene.authority.says(&leaf, Answer::Status(Says::Good));
+        let begun = Instant::now();
+        let said = Said::from(waits.wait_with_output().expect("our own child"));
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.err.contains("unauthorized"), "{said:?}");
+        assert!(said.out.starts_with(&format!("{name}\tok\t")), "{said:?}");
+        eprintln!("{name}: {:?} after the CA published it", begun.elapsed());
+        reload(&scene);
+        eventually("the new leaf", || {
+            scene.handshake(name).is_ok_and(|shown| shown.leaf == fingerprint(&leaf))
+        });
+    }
+    let counts = clients.end();
+    assert_eq!(counts.not_good(), 0, "{counts:?}");
+}
+
+#[test]
+fn it_gives_up_at_its_deadline() {
+    let mut scene = Scene::new(3600, &[must("a.test"), plain("b.test")], "");
+    scene.start();
+    for (name, consequence) in [("a.test", "locks out clients"), ("b.test", "without one")] {
+        let leaf = scene.issue_next(name);
+        scene.authority.says(&leaf, Answer::Unauthorized);
+        scene.install(name, &leaf);
+        let begun = Instant::now();
+        let said = hook(&scene, name, &["--deadline", "3s"]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.out.contains("unauthorized") && said.out.contains(consequence), "{said:?}");
+        assert!(begun.elapsed() >= Duration::from_secs(3), "{said:?}");
+    }
+}
+
+#[test]
+fn what_needs_no_staple_is_not_waited_for() {
+    let mut scene = Scene::new(3600, &[plain("a.test")], "");
+    scene.start();
+    let elsewhere = scene.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("ours");
+    let leaf = scene.authority.issue(must("c.test").draft);
+    let folder = elsewhere.display().to_string();
+    let empty = scene.agent.command(&["hook", &folder]);
+    assert_eq!(empty.code, 2, "{empty:?}");
+    assert!(empty.err.contains("holds no certificate"), "{empty:?}");
+    fs::write(elsewhere.join("fullchain.pem"), leaf.chain_pem()).expect("ours");
+    let said = scene.agent.command(&["hook", &folder]);
+    assert_eq!(said.code, 1, "nobody keeps a staple for a Must-Staple certificate: {said:?}");
+    let other = scene.authority.issue(plain("d.test").draft);
+    fs::write(elsewhere.join("fullchain.pem"), other.chain_pem()).expect("ours");
+    let said = scene.agent.command(&["hook", &folder]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("nothing to wait for"), "{said:?}");
+    // A copy of what a server presents, by the certificate itself.
+    let copy = scene.leaf("a.test").chain_pem();
+    fs::write(elsewhere.join("fullchain.pem"), copy).expect("ours");
+    let said = scene.agent.command(&["hook", &folder]);
+    assert_eq!((said.code, said.out.split('\t').next()), (0, Some("a.test")), "{said:?}");
+}
+
+/// An upgrade in the midst of a wait, and a host where no agent runs.
+#[test]
+fn the_agent_may_go_and_come_back() {
+    let mut scene = Scene::new(3600, &[must("a.test")], "");
+    scene.start();
+    let leaf = scene.issue_next("a.test");
+    scene.authority.says(&leaf, Answer::Unauthorized);
+    scene.install("a.test", &leaf);
+    let waits = begin(&scene, "a.test", &[]);
+    eventually("the first answer", || scene.authority.asked(&leaf) > 0);
+    let agent: &mut Agent = &mut scene.agent;
+    agent.stop();
+    agent.start();
+    scene.authority.says(&leaf, Answer::Status(Says::Good));
+    let said = Said::from(waits.wait_with_output().expect("our own child"));
+    assert_eq!(said.code, 0, "{said:?}");
+    scene.agent.stop();
+    scene.renew("a.test");
+    let said = hook(&scene, "a.test", &[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(scene.published("a.test").worth, Worth::Good);
+}
