@@ -3,10 +3,18 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use staplekeeper::cli::{Cli, complain, run};
+use staplekeeper::cli::{Cli, complain, run, usage_status};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where nobody reads it there is nobody to tell.
+            let _ = error.print();
+            return usage_status(&error, std::env::args_os());
+        }
+    };
+    match run(cli) {
         Ok(status) => status,
         Err(error) => {
             complain(&error);

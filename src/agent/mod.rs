@@ -4,8 +4,9 @@
 //! `sighting` turn what is found into events, `perform` turns actions into work, `asking`, `looking`,
 //! `writer` and `issuers` are that work, `remember` is what survives a restart, `refreshing` follows
 //! what somebody asked for by hand and `hooking` what ACME clients wait for, `answering` runs our own
-//! responder, `report` makes the status document, `saying` a line of it, `observing` says what happened
-//! to those who keep a record, `ensure` knows what a boot needs before there is an agent.
+//! responder, `report` makes the status document, `saying` a line of it, `life` keeps its file and shows
+//! that the agent is alive, `observing` says what happened to those who keep a record, `ensure` knows what
+//! a boot needs before there is an agent.
 
 mod answering;
 mod asking;
@@ -14,6 +15,7 @@ mod guarding;
 mod hooking;
 mod issuers;
 mod kinds;
+pub mod life;
 mod looking;
 mod message;
 mod model;
@@ -54,7 +56,6 @@ use crate::confirm::{self, Confirmer};
 use crate::digest::Fingerprint;
 use crate::discover::{Names, Scanner, Watched, Watcher};
 use crate::fetch::{self, Fetcher};
-use crate::files;
 use crate::happening::Happening;
 use crate::pki::Certificate;
 use crate::pki::signature::Checked;
@@ -62,6 +63,7 @@ use crate::plan::{Attempts, CertId, Content, Event, Planner, Policy, ServerId, T
 use crate::serve::control::{Call, Control, Order, SOCKET};
 use crate::serve::responder::Listener;
 use crate::store::{self, StateDir, Store, StoreError};
+use crate::time::UnixTime;
 use answering::Answering;
 pub use ensure::Shelf;
 use hooking::Hooking;
@@ -187,7 +189,11 @@ pub struct Agent {
     checked: Checked,
     /// There are others that were checked since they were written down.
     checked_due: bool,
+    /// When this process began.
+    started: UnixTime,
     status_due: Option<Instant>,
+    /// It could not be written when it was due.
+    status_stale: bool,
     status_pause: Duration,
     scanned: bool,
     ready: bool,
@@ -263,7 +269,9 @@ impl Agent {
             records: Vec::new(),
             checked: Checked::default(),
             checked_due: false,
+            started: clock.now().wall,
             status_due: None,
+            status_stale: false,
             status_pause: STATUS_EVERY,
             scanned: false,
             ready: false,
@@ -315,6 +323,7 @@ impl Agent {
         let mut rescan = every(self.settings.rescan_every);
         let mut sighted: Option<Instant> = None;
         let mut watchdog = sd_notify::watchdog_enabled().map(|within| every(within / 2));
+        let mut beat = every(life::BEAT);
         self.observe(Happening::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
         self.rescan();
         loop {
@@ -347,6 +356,7 @@ impl Agent {
                 }
                 () = answers.askers().newcomer() => self.newcomer(),
                 () = at(status_due) => self.write_status(),
+                _ = beat.tick() => self.beat(),
                 _ = tick(&mut watchdog) => drop(sd_notify::notify(&[NotifyState::Watchdog])),
             }
             self.follow_up();
@@ -452,21 +462,6 @@ impl Agent {
         let seed = self.store.as_ref().map_or(0, |store| store.seed());
         self.handle(Event::Configured(Policy { seed, ..self.settings.policy }));
         self.rescan_from_scratch();
-    }
-
-    /// Writes the status file, for monitors that look without the control socket.
-    fn write_status(&mut self) {
-        self.status_due = None;
-        let begun = Instant::now();
-        let document = self.document();
-        self.say_status(&document);
-        let json = serde_json::to_vec(&document).expect("plain data is JSON");
-        let path = self.settings.runtime_dir.join("status.json");
-        if let Err(error) = files::replace(&path, &json, 0o644) {
-            self.complain(error.to_string());
-        }
-        // With very many certificates the document takes its time: it must not take all of ours.
-        self.status_pause = STATUS_EVERY.max(begun.elapsed() * 20);
     }
 }
 

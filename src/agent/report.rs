@@ -1,9 +1,10 @@
 //! Makes the status document out of what the planner shows and the agent knows.
 
 use super::Agent;
+use super::life;
 use super::status::{
     AgentStatus, CertificateStatus, Document, Published, ResponderStatus, SCHEMA, Served,
-    ServerStatus, Severity, State, TargetStatus,
+    ServerStatus, State, TargetStatus,
 };
 use super::world::{Known, Place};
 use crate::plan::{self, CertId, CertificateView, Content, LoadedView, TargetView, Why};
@@ -39,12 +40,7 @@ impl Agent {
         Document {
             schema: SCHEMA,
             at: self.clock.now().wall,
-            agent: AgentStatus {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: self.store.is_some().then(std::process::id),
-                ready: self.ready,
-                clock_suspect: self.planner.clock_is_suspect(),
-            },
+            agent: self.agent_status(),
             certificates,
             servers: servers.into_iter().filter_map(|id| self.server_status(id)).collect(),
             responders: self.responder_statuses(),
@@ -53,6 +49,19 @@ impl Agent {
                 let problems = self.scan_problems.iter().chain(self.obstacles.values());
                 problems.chain(&self.problems).cloned().collect()
             },
+        }
+    }
+
+    fn agent_status(&self) -> AgentStatus {
+        let works = self.store.is_some();
+        AgentStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: works.then(std::process::id),
+            pid_namespace: works.then(life::pid_namespace).flatten(),
+            started_at: works.then_some(self.started),
+            valid_for_seconds: works.then_some(life::VALID_FOR.as_secs()),
+            ready: self.ready,
+            clock_suspect: self.planner.clock_is_suspect(),
         }
     }
 
@@ -75,11 +84,15 @@ impl Agent {
             must_staple: view.must_staple,
             state,
             reason: sentence(state, known, &view, effective_expiry, now),
-            severity: severity(view.severity),
+            severity: view.severity.into(),
+            troubles: view.troubles.clone(),
             this_update: held.map(|staple| staple.this_update()),
             next_update: held.and_then(|staple| staple.next_update()),
             effective_expiry,
-            slack_seconds: view.slack_seconds,
+            // The planner's own figure is of its last event, which may be hours ago.
+            slack_seconds: view.safe_until.map(|until| until.seconds_since(now)),
+            warning_at: view.turns.0,
+            critical_at: view.turns.1,
             next_attempt: view.next_attempt,
             last_error: known.last_error.as_deref().map(str::to_owned),
             failures: view.failures,
@@ -137,16 +150,14 @@ impl Agent {
             last_reload: server.last_reload.map(|(at, _)| at),
             last_reload_reason: server.last_reload.map(|(_, why)| reason(why).to_owned()),
             last_error: server.last_error.clone(),
+            severity: view.severity.into(),
             warm: server.warm.status(),
         })
     }
 
     fn responder_statuses(&self) -> Vec<ResponderStatus> {
-        let status = |(id, view): (plan::ResponderId, plan::ResponderView)| ResponderStatus {
-            url: self.world.url(id).to_string(),
-            down: view.open,
-            failures: view.faults,
-            in_flight: view.in_flight,
+        let status = |(id, view): (plan::ResponderId, plan::ResponderView)| {
+            ResponderStatus::of(self.world.url(id).to_string(), &view)
         };
         self.planner.responders().map(status).collect()
     }
@@ -201,15 +212,6 @@ fn sentence(
             "its issuer was not found: put the chain behind the certificate in its file{refused}"
         ),
         _ => format!("no staple yet{refused}"),
-    }
-}
-
-fn severity(severity: plan::Severity) -> Severity {
-    match severity {
-        plan::Severity::Fine => Severity::Ok,
-        plan::Severity::Info => Severity::Info,
-        plan::Severity::Warning => Severity::Warning,
-        plan::Severity::Critical => Severity::Critical,
     }
 }
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Fingerprint;
 use crate::ocsp::Status as OcspStatus;
+use crate::plan;
+pub use crate::plan::Trouble;
 use crate::time::UnixTime;
 
 /// The number of this document's shape; grows when a reader would be surprised.
@@ -38,6 +40,16 @@ pub struct AgentStatus {
     pub version: String,
     /// Its process; absent where a command looked by itself because no agent runs.
     pub pid: Option<u32>,
+    /// The namespace that number is of; elsewhere it means another process.
+    #[serde(default)]
+    pub pid_namespace: Option<u64>,
+    /// When it was started.
+    #[serde(default)]
+    pub started_at: Option<UnixTime>,
+    /// Of the status file: so many seconds after it was last modified it is to be believed no more.
+    /// An agent at work moves its time of modification forward each minute.
+    #[serde(default)]
+    pub valid_for_seconds: Option<u64>,
     /// The first full pass is done.
     pub ready: bool,
     /// The clock cannot be believed: nothing is withdrawn.
@@ -45,10 +57,11 @@ pub struct AgentStatus {
 }
 
 /// How pressing something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// As it should be.
+    #[default]
     Ok,
     /// Worth knowing.
     Info,
@@ -56,6 +69,17 @@ pub enum Severity {
     Warning,
     /// Hurts.
     Critical,
+}
+
+impl From<plan::Severity> for Severity {
+    fn from(severity: plan::Severity) -> Severity {
+        match severity {
+            plan::Severity::Fine => Severity::Ok,
+            plan::Severity::Info => Severity::Info,
+            plan::Severity::Warning => Severity::Warning,
+            plan::Severity::Critical => Severity::Critical,
+        }
+    }
 }
 
 /// What is the matter with a certificate, in a word.
@@ -93,6 +117,9 @@ pub struct CertificateStatus {
     pub reason: String,
     /// How pressing it is.
     pub severity: Severity,
+    /// What makes it a warning or critical.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<Trouble>,
     /// Of the staple held.
     pub this_update: Option<UnixTime>,
     /// Of the staple held.
@@ -102,6 +129,13 @@ pub struct CertificateStatus {
     /// How long until clients break: effective expiry of what is loaded minus now. Negative once
     /// they do; absent where nothing is deployed or nothing is loaded.
     pub slack_seconds: Option<i64>,
+    /// When what clients are handed now becomes worth a warning, unless something better is loaded
+    /// before: three quarters of the closing margin before they break.
+    #[serde(default)]
+    pub warning_at: Option<UnixTime>,
+    /// The same for critical, with Must-Staple only: a quarter of that margin.
+    #[serde(default)]
+    pub critical_at: Option<UnixTime>,
     /// When its responder is asked next.
     pub next_attempt: Option<UnixTime>,
     /// What the last attempt failed with, if it failed.
@@ -184,6 +218,9 @@ pub struct ServerStatus {
     pub last_reload_reason: Option<String>,
     /// What the last reload failed with, if it failed.
     pub last_error: Option<String>,
+    /// How pressing it is: reloads that fail, while something loaded is past its close or not.
+    #[serde(default)]
+    pub severity: Severity,
     /// Where each worker asks for its staples by itself: who has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm: Option<WarmStatus>,
@@ -198,6 +235,25 @@ pub struct WarmStatus {
     pub under_way: usize,
 }
 
+impl ResponderStatus {
+    /// The responder at `url`, as the planner sees it.
+    pub fn of(url: String, view: &plan::ResponderView) -> ResponderStatus {
+        let severity = match (view.down, view.open) {
+            (true, _) => Severity::Warning,
+            (false, true) => Severity::Info,
+            (false, false) => Severity::Ok,
+        };
+        ResponderStatus {
+            url,
+            down: view.open,
+            failures: view.faults,
+            severity,
+            waiting: view.waiting,
+            in_flight: view.in_flight,
+        }
+    }
+}
+
 /// One responder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResponderStatus {
@@ -207,6 +263,12 @@ pub struct ResponderStatus {
     pub down: bool,
     /// Host faults in a row.
     pub failures: u32,
+    /// How pressing it is: a warning once it is down past the middle of the windows behind it.
+    #[serde(default)]
+    pub severity: Severity,
+    /// Certificates that wait for it.
+    #[serde(default)]
+    pub waiting: usize,
     /// Requests on their way.
     pub in_flight: usize,
 }

@@ -4,6 +4,7 @@
 //! 2 is always "used or configured wrongly".
 
 mod adopt;
+pub mod check;
 mod client;
 mod completions;
 mod config;
@@ -15,6 +16,7 @@ mod run;
 mod status;
 pub mod verify;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,6 +55,8 @@ enum Command {
     /// Show how every certificate stands
     Status(status::Args),
     Hook(hook::Args),
+    /// Monitoring plugin: 0 OK, 1 warning, 2 critical, 3 unknown; reads the status file only
+    Check(check::Args),
     Probe(probe::Args),
     Verify(verify::Args),
     /// As root: make targets in folders of root's links into the folder of staples
@@ -87,6 +91,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             logging::start(logging::Level::Errors);
             block_on(status::run(args, settings::load(path)?))
         }
+        Some(Command::Check(args)) => {
+            Ok(check::run(&args, settings::load(path).map_err(Into::into)))
+        }
         Some(Command::Adopt(args)) => adopt::run(args, path),
         Some(Command::Hook(args)) => {
             logging::start(logging::Level::Errors);
@@ -97,6 +104,18 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Probe(args)) => block_on(probe::run(args)),
         Some(Command::Verify(args)) => verify::run(args),
         None => bail!("nothing to do: name a command, or --refresh-now; `--help` lists them"),
+    }
+}
+
+/// The exit status where the command line itself is wrong, or asked for help.
+pub fn usage_status(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    // To a monitor 2 means critical; that the plugin cannot tell is 3.
+    let words: Vec<OsString> = arguments.collect();
+    let has = |word: &str| words.iter().any(|one| one == word);
+    match error.use_stderr() {
+        true if has("check") && !has("config") => ExitCode::from(3),
+        true => ExitCode::from(2),
+        false => ExitCode::SUCCESS,
     }
 }
 

@@ -46,6 +46,6 @@ pub use planner::Planner;
 pub use servers::LastReload;
 pub use view::{
     Busy, CertificateState, CertificateView, LoadedView, ResponderView, ServerView, Severity,
-    TargetView,
+    TargetView, Trouble,
 };
 pub use window::{Lead, Window};

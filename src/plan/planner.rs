@@ -18,7 +18,7 @@ use super::targets::Targets;
 use super::trust::Trust;
 use super::view::{
     Busy, CertificateState, CertificateView, LoadedView, ResponderView, ServerView, Severity,
-    TargetView,
+    TargetView, Trouble,
 };
 use crate::time::{Now, UnixTime};
 
@@ -265,6 +265,12 @@ impl Planner {
     }
 }
 
+/// The worst of its troubles, else whether there is anything to say.
+fn severity(troubles: &[Trouble], deployed: bool, hopeless: bool) -> Severity {
+    let calm = if hopeless || !deployed { Severity::Info } else { Severity::Fine };
+    troubles.iter().map(|trouble| trouble.severity()).max().unwrap_or(calm)
+}
+
 fn up<'a>(targets: &'a Targets, certificates: &'a Certificates) -> Upstream<'a> {
     Upstream { targets, certificates }
 }
@@ -292,6 +298,7 @@ impl Planner {
             State::Kept => CertificateState::Keeping,
         };
         let slack = |until: UnixTime| until.seconds_since(now);
+        let troubles = self.troubles(id, standing.deployed);
         Some(CertificateView {
             id,
             held: entry.held,
@@ -299,37 +306,37 @@ impl Planner {
             failures: entry.failures(),
             next_attempt,
             window: entry.window(&self.desk).map(|window| (window.opens, window.closes)),
+            safe_until: standing.safe_until,
             slack_seconds: standing.safe_until.map(slack),
+            turns: standing.turns(entry.must_staple),
             deployed: standing.deployed,
-            severity: self.severity(id, standing.deployed, entry.responders.is_empty()),
+            severity: severity(&troubles, standing.deployed, entry.responders.is_empty()),
+            troubles,
             must_staple: entry.must_staple,
             responders: entry.responders.to_vec(),
             targets: self.targets.of_cert(id).collect(),
         })
     }
 
-    /// The worst of what is told about a certificate and its targets.
-    fn severity(&self, id: CertId, deployed: bool, hopeless: bool) -> Severity {
+    /// What is told about a certificate and its targets.
+    fn troubles(&self, id: CertId, deployed: bool) -> Vec<Trouble> {
         let told = |about| self.desk.is_told(about);
         let mismatch = |target: TargetId| {
             let servers = self.targets.get(target).map(|entry| entry.servers.iter());
             servers.into_iter().flatten().any(|server| told(About::Mismatch(target, *server)))
         };
-        let targets = || self.targets.of_cert(id);
-        if told(About::AtRisk(id))
-            || deployed && told(About::Revoked(id))
-            || targets().any(mismatch)
-        {
-            Severity::Critical
-        } else if told(About::Late(id))
-            || targets().any(|target| told(About::PublishFailed(target)))
-        {
-            Severity::Warning
-        } else if hopeless || !deployed {
-            Severity::Info
-        } else {
-            Severity::Fine
-        }
+        let mut targets = self.targets.of_cert(id);
+        let known = [
+            (Trouble::Late, told(About::Late(id))),
+            (
+                Trouble::PublishFailed,
+                self.targets.of_cert(id).any(|target| told(About::PublishFailed(target))),
+            ),
+            (Trouble::AtRisk, told(About::AtRisk(id))),
+            (Trouble::Revoked, deployed && told(About::Revoked(id))),
+            (Trouble::ServedMismatch, targets.any(mismatch)),
+        ];
+        known.into_iter().filter(|(_, is_so)| *is_so).map(|(trouble, _)| trouble).collect()
     }
 
     /// Every target known.
@@ -380,6 +387,11 @@ impl Planner {
             blocked_by: entry.blocked_by().collect(),
             last_reload: entry.last(),
             failures: entry.failures(),
+            severity: match self.desk.is_told(About::ReloadFailed(id)) {
+                true if entry.is_past_a_close(self.desk.now.wall) => Severity::Critical,
+                true => Severity::Warning,
+                false => Severity::Fine,
+            },
             confirming: entry.asking(),
         })
     }

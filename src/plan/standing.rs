@@ -19,6 +19,9 @@ pub(super) struct Standing {
     pub safe_until: Option<UnixTime>,
     pub late: bool,
     pub at_risk: bool,
+    /// When what clients are handed is [late](Window::late) and [at risk](Window::at_risk), wherever
+    /// that comes first.
+    turns: (UnixTime, UnixTime),
     /// When any of this changes by itself.
     watch: UnixTime,
 }
@@ -31,6 +34,7 @@ impl Standing {
             safe_until: Some(UnixTime::MAX),
             late: false,
             at_risk: false,
+            turns: (UnixTime::MAX, UnixTime::MAX),
             watch: UnixTime::MAX,
         }
     }
@@ -45,11 +49,20 @@ impl Standing {
     fn staple(&mut self, window: &Window, older: UnixTime, must_staple: bool, now: UnixTime) {
         let safe_until = window.expires.min(older);
         self.safe_until = self.safe_until.map(|until| until.min(safe_until));
+        self.turns.0 = self.turns.0.min(window.late());
+        self.turns.1 = self.turns.1.min(window.at_risk());
         // Only a mismatch alarms, so notices follow what the reload is taken to have loaded.
         self.late |= window.late() <= now;
         self.at_risk |= must_staple && window.at_risk() <= now;
         self.watch(window.late(), now);
         self.watch(window.at_risk(), now);
+    }
+
+    /// The instants at which it turns late and, with Must-Staple, at risk.
+    pub(super) fn turns(&self, must_staple: bool) -> (Option<UnixTime>, Option<UnixTime>) {
+        let known = |at: &UnixTime| self.safe_until.is_some() && *at != UnixTime::MAX;
+        let (late, at_risk) = self.turns;
+        (Some(late).filter(known), Some(at_risk).filter(|at| must_staple && known(at)))
     }
 
     /// Clients are handed no staple; `under_way`: one is on its way to them.

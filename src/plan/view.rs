@@ -41,6 +41,34 @@ pub enum Severity {
     Critical,
 }
 
+/// What makes a certificate worse than it should be; each is told while it lasts.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trouble {
+    /// Its staple is not being renewed as it should.
+    Late,
+    /// A target of it cannot be written.
+    PublishFailed,
+    /// Clients refuse it, or soon will.
+    AtRisk,
+    /// It is deployed and its CA says revoked.
+    Revoked,
+    /// Clients are handed something else than was published.
+    ServedMismatch,
+}
+
+impl Trouble {
+    /// How bad it is.
+    pub fn severity(self) -> Severity {
+        match self {
+            Trouble::Late | Trouble::PublishFailed => Severity::Warning,
+            Trouble::AtRisk | Trouble::Revoked | Trouble::ServedMismatch => Severity::Critical,
+        }
+    }
+}
+
 /// A certificate, as the status shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateView {
@@ -56,14 +84,21 @@ pub struct CertificateView {
     pub next_attempt: Option<UnixTime>,
     /// When the window of the held staple opens and closes, UTC.
     pub window: Option<(UnixTime, UnixTime)>,
-    /// Effective expiry of what clients are handed minus now, in seconds: negative once it has
+    /// Effective expiry of what clients are handed, UTC; see `slack_seconds`.
+    pub safe_until: Option<UnixTime>,
+    /// The same minus the instant of the last event, in seconds: negative once it has
     /// passed. Unproven counts as the older; without a running server what is published counts, and
     /// for a certificate without any target what is held. `None`: no staple.
     pub slack_seconds: Option<i64>,
+    /// When what clients are handed now becomes worth a warning, and critical (Must-Staple only), if
+    /// nothing better is loaded before, UTC. `None`: they are handed nothing, or it does not apply.
+    pub turns: (Option<UnixTime>, Option<UnixTime>),
     /// A target is named for it.
     pub deployed: bool,
     /// How bad it is.
     pub severity: Severity,
+    /// Why it is a warning or critical; empty where it is neither.
+    pub troubles: Vec<Trouble>,
     /// RFC 7633.
     pub must_staple: bool,
     /// Where to ask.
@@ -127,6 +162,8 @@ pub struct ServerView {
     pub last_reload: Option<LastReload>,
     /// Failed reloads in a row.
     pub failures: u32,
+    /// Critical: reloads fail while something it holds is past its close. Warning: they fail.
+    pub severity: Severity,
     /// Handshakes under way.
     pub confirming: usize,
 }

@@ -1,6 +1,7 @@
 //! Everything that needs the built program, real servers or the sources: one binary, a module a subject.
 
 mod certificates;
+mod check;
 mod confirm;
 mod discover;
 mod e2e;

@@ -9,6 +9,7 @@ mod agent;
 mod events;
 mod invariants;
 mod measure;
+mod monitor;
 mod nginx;
 mod random;
 mod responder;

@@ -12,6 +12,7 @@ use crate::plan::holding::Taken;
 use crate::plan::pending::{Known, Offer, Pending, compare};
 use crate::plan::table::Table;
 use crate::plan::uptake::SOON;
+use crate::time::UnixTime;
 
 impl Entry {
     pub(super) fn new(server: Server) -> Self {
@@ -71,6 +72,11 @@ impl Entry {
 
     pub(in crate::plan) fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// Something it holds ought to have been replaced by now, and could be.
+    pub(in crate::plan) fn is_past_a_close(&self, now: UnixTime) -> bool {
+        self.closing.first().is_some_and(|(closes, _)| *closes <= now)
     }
 
     pub(in crate::plan) fn is_mismatched(&self, target: TargetId) -> bool {

@@ -1,0 +1,108 @@
+//! The status file, and how others see from it that the agent is alive.
+//!
+//! The file is written when something changes. In between nothing happens, for hours, and the document
+//! stays true: what in it changes by itself (a staple that grows late) wakes the planner. So that a
+//! monitor can tell calm from a process that is stuck, the loop that does the work moves the file's
+//! time of modification forward each minute, which costs a system call; writing 10,000 certificates
+//! anew would cost a hundred thousand times that. Whoever reads it looks at two things: that the
+//! process is there, and that the file is not older than it says it may be.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use tokio::time::Instant;
+
+use super::status::{AgentStatus, Document};
+use super::{Agent, STATUS_EVERY};
+use crate::files;
+use crate::time::{MINUTE, UnixTime};
+
+/// The status file's name inside the runtime directory.
+pub const STATUS_FILE: &str = "status.json";
+/// Between two signs of life.
+pub(super) const BEAT: Duration = MINUTE;
+/// Without one for so long the file is old: a busy machine may be late for some, not for five.
+pub const VALID_FOR: Duration = MINUTE.saturating_mul(5);
+
+impl Agent {
+    fn status_file(&self) -> PathBuf {
+        self.settings.runtime_dir.join(STATUS_FILE)
+    }
+
+    /// Writes the status file, for monitors that look without the control socket.
+    pub(super) fn write_status(&mut self) {
+        self.status_due = None;
+        let begun = Instant::now();
+        let document = self.document();
+        self.say_status(&document);
+        let json = serde_json::to_vec(&document).expect("plain data is JSON");
+        let written = files::replace(&self.status_file(), &json, 0o644);
+        self.status_stale = written.is_err();
+        if let Err(error) = written {
+            self.complain(error.to_string());
+        }
+        // With very many certificates the document takes its time: it must not take all of ours.
+        self.status_pause = STATUS_EVERY.max(begun.elapsed() * 20);
+    }
+
+    /// A sign of life.
+    pub(super) fn beat(&mut self) {
+        if self.status_stale {
+            // No sign of life for what is not true any more.
+            return self.write_status();
+        }
+        let touched = File::options().write(true).open(self.status_file());
+        let touched = touched.and_then(|file| file.set_modified(SystemTime::now()));
+        if touched.is_err() {
+            // Somebody took it away, or it could not be written.
+            self.status_due.get_or_insert_with(Instant::now);
+        }
+    }
+}
+
+/// Whether a status file comes from an agent that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It does, as far as can be seen.
+    Lives,
+    /// There is no such process any more.
+    Gone,
+    /// The process is there and has given no sign of life for this long.
+    Silent(Duration),
+}
+
+impl Life {
+    /// Judges a document and when its file was last modified.
+    pub fn of(document: &Document, modified: UnixTime, now: UnixTime) -> Life {
+        let Some(pid) = document.agent.pid else { return Life::Gone };
+        if is_our_namespace(&document.agent) && !is_there(pid) {
+            return Life::Gone;
+        }
+        let valid_for = document.agent.valid_for_seconds.map_or(VALID_FOR, Duration::from_secs);
+        // A time to come is as old: the clock was put back, and nobody has noticed.
+        let silent = now.since(modified).max(modified.since(now));
+        if silent > valid_for { Life::Silent(silent) } else { Life::Lives }
+    }
+}
+
+/// The number of the namespace that this process' number is of, where the kernel tells.
+pub(super) fn pid_namespace() -> Option<u64> {
+    let link = std::fs::read_link(Path::new("/proc/self/ns/pid")).ok()?;
+    link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// A container's agent has another number out here, or none.
+fn is_our_namespace(agent: &AgentStatus) -> bool {
+    let ours = pid_namespace();
+    ours.is_none() || agent.pid_namespace.is_none() || agent.pid_namespace == ours
+}
+
+/// Asks the kernel, which tells also where /proc hides the processes of others.
+fn is_there(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0);
+    pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+}
