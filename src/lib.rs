@@ -34,6 +34,8 @@
 //! | [`serve`] | shell | the control socket, the loopback OCSP responder |
 //! | [`clock`], [`files`] | shell | the machine's clocks; files that appear whole or not at all |
 //! | [`config`] | | the configuration file and what it means |
+//! | [`lint`] | | rules: what in configurations and on disk will hurt users, and what to write instead |
+//! | [`inventory`] | | what there is, for people, programs and spreadsheets |
 //! | [`agent`] | | the loop that performs what the planner decides |
 //! | [`cli`] | | the commands |
 //!
@@ -44,6 +46,7 @@
 //! - Core modules import no shell module, no tokio, no files, sockets or environment, and no clock: the
 //!   instant is an argument. `plan` knows no staples, paths or server names, only facts and digests.
 //! - Shell modules import core modules (and `files`) only; `agent` and `cli` alone bring them together.
+//! - `lint` and `inventory` judge what `discover` found, and touch nothing themselves.
 //! - Only [`ocsp::verify`] makes a [`ocsp::Staple`]. `store` keeps nothing else; `publish` writes a
 //!   staple, the `tryLater` placeholder, or nothing. Bytes read back from disk are verified again;
 //!   of what was verified before, only the arithmetic of a signature is passed over, by the digest of
@@ -76,6 +79,8 @@ pub mod discover;
 pub mod fetch;
 pub mod files;
 pub mod happening;
+pub mod inventory;
+pub mod lint;
 pub mod ocsp;
 pub mod pki;
 pub mod plan;

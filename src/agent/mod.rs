@@ -34,6 +34,7 @@ mod server;
 mod sighting;
 pub mod status;
 mod storing;
+mod survey;
 mod telling;
 mod warming;
 mod world;
@@ -75,6 +76,7 @@ use profiles::Profiles;
 use refreshing::Refreshing;
 pub use refreshing::{Progress, Verdict};
 use reloading::Due;
+pub use survey::Survey;
 use world::World;
 use writer::Writer;
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::kinds;
-use super::looking;
 use super::message::Message;
 use super::places::Folders;
 use super::prepare::{self, Inspected};
@@ -19,6 +18,7 @@ use crate::digest::Fingerprint;
 use crate::discover::{self, Kind, Names, PathMap, Scan, Scanner, Standing};
 use crate::fetch::Validators;
 use crate::happening::Happening;
+use crate::lint;
 use crate::ocsp::Staple;
 use crate::pki::signature::Checked;
 use crate::pki::{Certificate, Issued};
@@ -151,37 +151,13 @@ impl Agent {
         }
     }
 
-    /// nginx's blocks that hand half of their clients the staple of the other certificate
-    /// (facts/servers.md 12), and what to write instead.
-    fn one_file_for_two_keys(&self, scan: &Scan) -> Vec<String> {
-        let socket = self.settings.runtime_dir.join("responder.sock");
-        let socket = socket.display();
-        let mut found = Vec::new();
-        for model in scan.servers.iter().filter(|model| model.kind == Kind::Nginx) {
-            for deployment in model.deployments.iter().filter(|one| one.target().is_some()) {
-                let presented = deployment.certificates.iter();
-                let places = presented.filter_map(|one| scan.place(&one.file.ours));
-                let types = places.map(|place| scan.lineages[place.lineage].leaf.key_type());
-                if looking::kinds(types, false).len() > 1 {
-                    found.push(format!(
-                        "{}: certificates of two key types share one ssl_stapling_file, and half of the \
-                         clients are handed the other one's staple; write `ssl_stapling_responder \
-                         http://unix:{socket}:/;` instead of it, and `listen = [\"unix:{socket}\"]` under \
-                         [responder] in staplekeeper's configuration",
-                        deployment.origin,
-                    ));
-                }
-            }
-        }
-        found
-    }
-
     /// Keeps what the scan could not read for the status, and logs what is new of it.
     fn take_problems(&mut self, scan: &Scan) {
         let of_servers = scan.servers.iter().flat_map(|server| &server.problems);
         let all = scan.problems.iter().chain(of_servers);
         let mut problems: Vec<String> = all.map(ToString::to_string).collect();
-        problems.extend(self.one_file_for_two_keys(scan));
+        let socket = self.settings.runtime_dir.join("responder.sock");
+        problems.extend(lint::two_keys_one_file(scan, &socket));
         for problem in problems.iter().filter(|problem| !self.scan_problems.contains(problem)) {
             tracing::warn!("{problem}");
         }

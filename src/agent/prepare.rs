@@ -126,7 +126,10 @@ pub(super) fn signatures(known: &[(Issued, Option<Staple>)]) -> Vec<Digest> {
     known.iter().flat_map(each).collect()
 }
 
-fn on_every_core<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(super) fn on_every_core<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     // A thread costs as much as some signature checks.
     let share = items.len().div_ceil(cores).max(16);

@@ -23,7 +23,7 @@ use crate::publish::adopt::{self, AdoptStep, Wanted};
 use crate::store::StateDir;
 
 /// The user that the packages make for the agent.
-const SERVICE_USER: &str = "staplekeeper";
+pub(super) const SERVICE_USER: &str = "staplekeeper";
 /// A boot is held up no longer: systemd's own limit for the unit is 10 s.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// No response is longer.
@@ -111,7 +111,7 @@ fn exit_status(failed: bool) -> ExitCode {
 }
 
 /// The staple files that configurations name, each once.
-fn wanted(scan: &Scan, shelf: Option<&agent::Shelf>) -> Vec<Wanted> {
+pub(super) fn wanted(scan: &Scan, shelf: Option<&agent::Shelf>) -> Vec<Wanted> {
     let (mut wanted, mut seen) = (Vec::new(), HashSet::new());
     let claimants = claimants(scan);
     for (server, deployment) in scan.deployments() {

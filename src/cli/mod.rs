@@ -9,6 +9,8 @@ mod client;
 mod completions;
 mod config;
 mod hook;
+mod inventory;
+mod lint;
 mod logging;
 pub mod probe;
 mod refresh;
@@ -55,6 +57,10 @@ enum Command {
     /// Show how every certificate stands
     Status(status::Args),
     Hook(hook::Args),
+    /// List every certificate: its CA, its end, its responder, where it is presented and how it is stapled
+    Inventory(inventory::Args),
+    /// Name what in the servers' configuration puts users at risk, with the fix
+    Lint(lint::Args),
     /// Monitoring plugin: 0 OK, 1 warning, 2 critical, 3 unknown; reads the status file only
     Check(check::Args),
     Probe(probe::Args),
@@ -94,6 +100,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Check(args)) => {
             Ok(check::run(&args, settings::load(path).map_err(Into::into)))
         }
+        Some(Command::Inventory(args)) => {
+            logging::start(logging::Level::Errors);
+            inventory::run(&args, &settings::load(path)?)
+        }
+        Some(Command::Lint(args)) => {
+            logging::start(logging::Level::Errors);
+            lint::run(&args, &settings::load(path)?, path)
+        }
         Some(Command::Adopt(args)) => adopt::run(args, path),
         Some(Command::Hook(args)) => {
             logging::start(logging::Level::Errors);
@@ -117,6 +131,11 @@ pub fn usage_status(error: &clap::Error, arguments: impl Iterator<Item = OsStrin
         true => ExitCode::from(2),
         false => ExitCode::SUCCESS,
     }
+}
+
+/// How many columns the terminal has; 80 where none is known.
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
 }
 
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

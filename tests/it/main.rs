@@ -7,6 +7,7 @@ mod discover;
 mod e2e;
 mod fetch;
 mod files;
+mod lint;
 mod probe;
 mod publish;
 mod reload;

@@ -11,12 +11,31 @@ const SHELL: &[&str] =
 /// What shell modules may share besides the core: means of acting, without a policy.
 const SUPPORT: &[&str] = &["files"];
 
+/// Modules that judge what `discover` found: values in, values out, like the core.
+const JUDGES: &[&str] = &["inventory", "lint"];
+/// What the core and those that judge do without.
+const OUTSIDE: &[&str] =
+    &["tokio", "std::fs", "std::net", "std::env", "std::process", "Instant::now"];
+
+#[test]
+fn judges_know_values_only() {
+    for module in JUDGES {
+        for (path, code) in sources(module) {
+            let used = OUTSIDE.iter().find(|word| code.contains(**word));
+            assert_eq!(used, None, "{} judges and must not use it", path.display());
+            let others = SHELL.iter().chain(SUPPORT).chain(&["agent", "cli", "config"]);
+            for other in others.filter(|other| **other != "discover") {
+                assert!(!imports(&code, other), "{} judges and imports {other}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn core_modules_know_values_only() {
-    let outside = ["tokio", "std::fs", "std::net", "std::env", "std::process", "Instant::now"];
     for module in CORE {
         for (path, code) in sources(module) {
-            let used = outside.iter().find(|word| code.contains(**word));
+            let used = OUTSIDE.iter().find(|word| code.contains(**word));
             assert_eq!(used, None, "{} is core and must not use it", path.display());
             for shell in SHELL.iter().chain(SUPPORT).chain(&["agent", "cli", "config"]) {
                 assert!(!imports(&code, shell), "{} is core and imports {shell}", path.display());

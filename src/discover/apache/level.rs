@@ -103,8 +103,8 @@ impl Level {
             "sslstaplingstandardcachetimeout" => self.sayings.keeps_answers = Some(seconds()?),
             "sslstaplingerrorcachetimeout" => self.sayings.keeps_errors = Some(seconds()?),
             "sslstaplingrespondertimeout" => self.sayings.waits = Some(seconds()?),
-            "sslstaplingreturnrespondererrors" => self.sayings.returns_errors = Some(flag()?),
-            "sslstaplingfaketrylater" => self.sayings.fakes_try_later = Some(flag()?),
+            "sslstaplingreturnrespondererrors" => self.sayings.returns_errors = stated(flag()?),
+            "sslstaplingfaketrylater" => self.sayings.fakes_try_later = stated(flag()?),
             "mdstapling" => self.sayings.by_md = stated(flag()?),
             "mdstapleothers" => self.sayings.others = Some(flag()?),
             "mdstaplingrenewwindow" => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::discover::model::Stated;
+use crate::discover::model::{Origin, Stated};
 use crate::discover::settings::MappedPath;
 use crate::time::HOUR;
 
@@ -19,8 +19,12 @@ pub struct ApacheStapling {
     pub keeps_errors: Duration,
     /// `SSLStaplingReturnResponderErrors`: what the responder says is passed on, whatever it is.
     pub returns_errors: bool,
+    /// Where that is said; nowhere: it is the default.
+    pub returns_errors_at: Option<Origin>,
     /// `SSLStaplingFakeTryLater`: clients are handed `tryLater` where no answer could be had.
     pub fakes_try_later: bool,
+    /// Where that is said.
+    pub fakes_try_later_at: Option<Origin>,
     /// `SSLStaplingResponderTimeout`: so long, all handshakes wait for a responder that hangs.
     pub waits: Duration,
     /// mod_md staples, from here; it comes before mod_ssl.
@@ -35,7 +39,9 @@ impl Default for ApacheStapling {
             keeps_answers: HOUR,
             keeps_errors: HOUR / 6,
             returns_errors: true,
+            returns_errors_at: None,
             fakes_try_later: true,
+            fakes_try_later_at: None,
             waits: Duration::from_secs(10),
             store: None,
         }
@@ -75,8 +81,8 @@ impl RenewWindow {
 pub(super) struct Sayings {
     pub(super) keeps_answers: Option<Duration>,
     pub(super) keeps_errors: Option<Duration>,
-    pub(super) returns_errors: Option<bool>,
-    pub(super) fakes_try_later: Option<bool>,
+    pub(super) returns_errors: Option<Arc<Stated<bool>>>,
+    pub(super) fakes_try_later: Option<Arc<Stated<bool>>>,
     pub(super) waits: Option<Duration>,
     /// `MDStapling`
     pub(super) by_md: Option<Arc<Stated<bool>>>,
@@ -91,8 +97,8 @@ impl Sayings {
         Sayings {
             keeps_answers: self.keeps_answers.or(outer.keeps_answers),
             keeps_errors: self.keeps_errors.or(outer.keeps_errors),
-            returns_errors: self.returns_errors.or(outer.returns_errors),
-            fakes_try_later: self.fakes_try_later.or(outer.fakes_try_later),
+            returns_errors: self.returns_errors.or_else(|| outer.returns_errors.clone()),
+            fakes_try_later: self.fakes_try_later.or_else(|| outer.fakes_try_later.clone()),
             waits: self.waits.or(outer.waits),
             by_md: self.by_md.or_else(|| outer.by_md.clone()),
             others: self.others.or(outer.others),
@@ -107,12 +113,17 @@ impl Sayings {
         store: Option<StapleStore>,
     ) -> ApacheStapling {
         let usual = ApacheStapling::default();
+        let value = |said: &Option<Arc<Stated<bool>>>| said.as_ref().map(|stated| stated.value);
+        let place =
+            |said: &Option<Arc<Stated<bool>>>| said.as_ref().map(|stated| stated.origin.clone());
         ApacheStapling {
             cache,
             keeps_answers: self.keeps_answers.unwrap_or(usual.keeps_answers),
             keeps_errors: self.keeps_errors.unwrap_or(usual.keeps_errors),
-            returns_errors: self.returns_errors.unwrap_or(usual.returns_errors),
-            fakes_try_later: self.fakes_try_later.unwrap_or(usual.fakes_try_later),
+            returns_errors: value(&self.returns_errors).unwrap_or(usual.returns_errors),
+            returns_errors_at: place(&self.returns_errors),
+            fakes_try_later: value(&self.fakes_try_later).unwrap_or(usual.fakes_try_later),
+            fakes_try_later_at: place(&self.fakes_try_later),
             waits: self.waits.unwrap_or(usual.waits),
             store,
         }

@@ -1,0 +1,7 @@
+//! `inventory`, `lint` and `explain` on a whole host: nginx, Apache and HAProxy, a certificate for each rule.
+
+mod explain;
+mod fixes;
+mod host;
+mod rules;
+mod stock;
