@@ -117,11 +117,16 @@ pub enum Happening {
     Started {
         /// Of staplekeeper.
         version: String,
+        /// SHA-256 of the configuration file, where there is one.
+        configuration: Option<Digest>,
     },
     /// The agent ends as it was told to.
     Stopping,
     /// The configuration was read again and is in force.
-    Configured,
+    Configured {
+        /// SHA-256 of the file, where there is one.
+        configuration: Option<Digest>,
+    },
     /// The configuration was read again and refused; the old one stays.
     NotConfigured {
         /// What is wrong with it.
@@ -173,6 +178,8 @@ pub enum Happening {
         target: String,
         /// It is a file or an entry that a server reads; otherwise a word in our responder's memory.
         written: bool,
+        /// The servers whose configuration names it.
+        servers: Vec<String>,
         /// What.
         #[serde(flatten)]
         content: Lying,
@@ -220,6 +227,8 @@ pub enum Happening {
         server: String,
         /// It is what was published; `None`: nobody could be asked.
         matches: Option<bool>,
+        /// SHA-256 of the staple that was seen, where one was.
+        staple: Option<Digest>,
     },
     /// A condition begins.
     Begins {

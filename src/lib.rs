@@ -32,6 +32,7 @@
 //! | [`reload`] | shell | systemd, signals, commands; noticing others' reloads |
 //! | [`confirm`] | shell | handshakes that show what is served |
 //! | [`serve`] | shell | the control socket, the loopback OCSP responder |
+//! | [`audit`] | shell | the append-only record of what happened, and what was stapled when |
 //! | [`clock`], [`files`] | shell | the machine's clocks; files that appear whole or not at all |
 //! | [`config`] | | the configuration file and what it means |
 //! | [`lint`] | | rules: what in configurations and on disk will hurt users, and what to write instead |
@@ -70,6 +71,7 @@
 //! Departures that real responders force on us: `doc/relaxed-validation.md`.
 
 pub mod agent;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -51,6 +51,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use crate::audit::{self, Recorder};
 use crate::clock::{Alarm, Clock};
 use crate::config::{self, Settings};
 use crate::confirm::{self, Confirmer};
@@ -153,6 +154,8 @@ pub struct Agent {
     sight_soon_until: Instant,
     sight_at_once_until: Instant,
     writer: Option<Writer>,
+    /// Writes the audit trail; absent like the store.
+    recorder: Option<Recorder>,
     inbox: mpsc::UnboundedReceiver<Message>,
     outbox: mpsc::UnboundedSender<Message>,
     alarm: Alarm,
@@ -246,6 +249,10 @@ impl Agent {
             sight_at_once_until: Instant::now(),
             watch_paths: None,
             guard_anew: false,
+            recorder: store.as_ref().map(|store| {
+                let folder = store.dir().root().join(audit::FOLDER);
+                Recorder::start(audit::Settings::new(folder))
+            }),
             writer: store.clone().map(|store| Writer::start(store, outbox.clone())),
             store,
             inbox,
@@ -326,7 +333,10 @@ impl Agent {
         let mut sighted: Option<Instant> = None;
         let mut watchdog = sd_notify::watchdog_enabled().map(|within| every(within / 2));
         let mut beat = every(life::BEAT);
-        self.observe(Happening::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
+        self.observe(Happening::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            configuration: config::digest(config.as_deref()),
+        });
         self.rescan();
         loop {
             let (status_due, sight_due) = (self.status_due, self.sight_due(sighted));
@@ -456,7 +466,7 @@ impl Agent {
         {
             tracing::warn!("state_dir and runtime_dir change at the next start only");
         }
-        self.observe(Happening::Configured);
+        self.observe(Happening::Configured { configuration: config::digest(config) });
         let dirs = (self.settings.state_dir.clone(), self.settings.runtime_dir.clone());
         self.settings = Settings { state_dir: dirs.0, runtime_dir: dirs.1, ..settings };
         self.profiles = profiles;

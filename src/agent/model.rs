@@ -134,6 +134,7 @@ impl Agent {
         self.checked = Checked::default();
         self.places(wanted);
         self.gone(&seen, &servers);
+        self.all_found();
         self.look_for_issuers(&scan);
         self.scan_due = scan.again_in.map(|wait| Instant::now() + wait);
         // With very many certificates a scan takes its time: changes must not take all of ours.

@@ -9,6 +9,16 @@ impl Agent {
     /// Says that something happened.
     pub(super) fn observe(&mut self, happening: Happening) {
         log(&happening);
+        if let Some(recorder) = &self.recorder {
+            recorder.observe(self.clock.now().wall, happening);
+        }
+    }
+
+    /// Says that every certificate there is has been found, where nothing kept a scan from it.
+    pub(super) fn all_found(&self) {
+        if let Some(recorder) = self.recorder.as_ref().filter(|_| self.scan_problems.is_empty()) {
+            recorder.all_found(self.clock.now().wall);
+        }
     }
 
     /// Says that a certificate was found, or is to be asked about otherwise.
@@ -82,6 +92,12 @@ impl Agent {
         self.world.target(id).to_string()
     }
 
+    /// What people call the servers whose configuration names a target.
+    pub(super) fn readers(&self, id: TargetId) -> Vec<String> {
+        let servers = self.world.places.get(&id).map(|place| place.servers()).unwrap_or_default();
+        servers.into_iter().map(|server| self.server_label(server)).collect()
+    }
+
     /// What people call a server.
     pub(super) fn server_label(&self, id: ServerId) -> String {
         match self.world.servers.get(&id) {
@@ -107,9 +123,9 @@ impl StapleFacts {
 /// A line in the log for each change that is seen from outside, steps at a lower level.
 fn log(happening: &Happening) {
     match happening {
-        Happening::Started { version } => tracing::info!(version, "started"),
+        Happening::Started { version, .. } => tracing::info!(version, "started"),
         Happening::Stopping => tracing::info!("stopping"),
-        Happening::Configured => tracing::info!("the configuration was read again"),
+        Happening::Configured { .. } => tracing::info!("the configuration was read again"),
         Happening::NotConfigured { error } => {
             tracing::error!("the configuration was not taken, the old one stays:\n{error}");
         }
@@ -128,7 +144,7 @@ fn log(happening: &Happening) {
             tracing::debug!(cert = %certificate, "{error}");
         }
         // At a start there are thousands.
-        Happening::Published { target, written: false, content } => {
+        Happening::Published { target, written: false, content, .. } => {
             tracing::debug!(target, ?content, "answers otherwise");
         }
         Happening::Published { target, content, .. } => log_published(target, content),
@@ -146,7 +162,7 @@ fn log(happening: &Happening) {
             Sighted::Stopped => tracing::info!(server, "was stopped"),
             Sighted::Reloaded => tracing::info!(server, "was reloaded by somebody else"),
         },
-        Happening::Confirmed { target, server, matches } => {
+        Happening::Confirmed { target, server, matches, .. } => {
             tracing::debug!(target, server, ?matches, "looked at what is served");
         }
         Happening::Begins { condition } => log_begin(condition),

@@ -224,11 +224,13 @@ impl Agent {
     fn written(&mut self, outcomes: Vec<(Event, Option<String>)>) {
         for (event, complaint) in outcomes {
             if let Event::Published { target, outcome } = &event {
+                let servers = self.readers(*target);
                 let spot = self.world.target(*target);
                 let (written, target) = (!matches!(spot, Spot::Answered(_)), spot.to_string());
                 self.observe(match outcome {
                     Ok(content) => {
-                        Happening::Published { target, written, content: self.lying(*content) }
+                        let content = self.lying(*content);
+                        Happening::Published { target, written, servers, content }
                     }
                     Err(_) => Happening::NotPublished {
                         target,
@@ -344,6 +346,10 @@ impl Agent {
                 self.confirm_next();
             }
         }
+        let seen = shown.as_ref().and_then(|one| match one.shown.staple {
+            ShownStaple::Bytes(digest) => Some(digest),
+            ShownStaple::Nothing | ShownStaple::TryLater => None,
+        });
         let (served, matches) = match shown {
             None => (Served::Unproven, None),
             Some(One { shown, expected, staple }) => {
@@ -353,7 +359,7 @@ impl Agent {
             }
         };
         let (label, by) = (self.target_label(target), self.server_label(server));
-        self.observe(Happening::Confirmed { target: label, server: by, matches });
+        self.observe(Happening::Confirmed { target: label, server: by, matches, staple: seen });
         if let Some(place) = self.world.places.get_mut(&target) {
             place.served = Some(served);
         }

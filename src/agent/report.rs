@@ -7,6 +7,7 @@ use super::status::{
     ServerStatus, State, TargetStatus,
 };
 use super::world::{Known, Place};
+use crate::audit::Recorder;
 use crate::plan::{self, CertId, CertificateView, Content, LoadedView, TargetView, Why};
 use crate::time::{UnixTime, format_duration};
 
@@ -47,7 +48,8 @@ impl Agent {
             loopback: self.loopback_status(),
             problems: {
                 let problems = self.scan_problems.iter().chain(self.obstacles.values());
-                problems.chain(&self.problems).cloned().collect()
+                let problems = problems.chain(&self.problems).cloned();
+                problems.chain(self.recorder.as_ref().and_then(Recorder::problem)).collect()
             },
         }
     }

@@ -16,6 +16,8 @@ pub use report::{Complaint, Report};
 pub use settings::Settings;
 pub use show::show;
 
+use crate::digest::Digest;
+
 /// Where the configuration lies unless `--config` says otherwise.
 pub const PATH: &str = "/etc/staplekeeper/config.toml";
 
@@ -48,6 +50,12 @@ pub fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
         }
         Err(cause) => Err(ConfigError::Unreadable { path: named.to_owned(), cause }),
     }
+}
+
+/// SHA-256 of the file that [`load`] reads; `None` where there is none to be read.
+pub fn digest(path: Option<&Path>) -> Option<Digest> {
+    let bytes = std::fs::read(path.unwrap_or(Path::new(PATH))).ok()?;
+    Some(Digest::of(&bytes))
 }
 
 /// Reads the settings from `source`, the text of the file at `path`.

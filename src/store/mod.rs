@@ -7,6 +7,7 @@
 //! | `attempts` | `attempts` | failures, waits and validators: what was asked of whom |
 //! | `loaded/` | `loaded` | what each server was last proved to have taken up |
 //! | `issuers/`, `names.json`, `checked`, `seed` | `small` | issuers learned by AIA, names once given, signatures found good, the jitter's seed |
+//! | `audit/` | `audit` | the audit trail; made here, written there |
 //! | `lock` | `lock` | one agent at a time |
 //!
 //! [`StateDir`] reads, needs no lock and believes nothing: whoever loads bytes verifies them again.
@@ -85,7 +86,7 @@ impl Store {
         let dir = StateDir::new(&settings.state_dir);
         make_folder(&dir.root)?;
         let lock = lock::Lock::take(&dir.root.join("lock"))?;
-        for folder in ["staples", "responses", "history", "loaded", "issuers"] {
+        for folder in ["staples", "responses", "history", "loaded", "issuers", "audit"] {
             make_folder(&dir.root.join(folder))?;
         }
         responses::make_history(&dir.root.join("history"))?;
@@ -119,7 +120,7 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
 }
 
 fn clean(dir: &StateDir) {
-    for folder in ["", "staples", "responses", "loaded", "issuers"] {
+    for folder in ["", "staples", "responses", "loaded", "issuers", "audit"] {
         match files::clean(&dir.root.join(folder)) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(folder, removed, "removed half-written files"),

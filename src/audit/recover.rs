@@ -1,0 +1,129 @@
+//! What an earlier agent left behind: where its trail ends, and whether that is where it left it.
+//!
+//! A crash leaves at most an unfinished line, and a power cut whatever was written in its last second,
+//! whole or not. That is cut off, and the next line says so. All else that does not fit was done by
+//! somebody: it stays as it is, and the trail goes on in a new file, after the line that `head` names.
+
+use super::TrailError;
+use super::folder::TrailFile;
+use super::head::Head;
+use super::line::{Link, Next, Own};
+use crate::time::UnixTime;
+
+/// So much of a torn line is told.
+const TOLD_CHARS: usize = 200;
+
+/// Where to go on.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) next: Next,
+    /// The file to go on in, cut to its sound part; none: a new one.
+    pub(super) file: Option<Tail>,
+    /// What is to be said about it first.
+    pub(super) say: Option<Own>,
+}
+
+/// The newest file, as far as it is sound.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) file: TrailFile,
+    pub(super) bytes: u64,
+    /// The time of its first line.
+    pub(super) begun: UnixTime,
+}
+
+/// Looks at the newest of `files`, and at `head` as it was found.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn recover(files: &[TrailFile], head: Option<Head>) -> Result<Recovered, TrailError> {
+    let Some(newest) = files.last() else {
+        let next = head.unwrap_or(Head::NONE).next();
+        let say = (next != Next::FIRST).then(|| damaged(missing(1, next.seq - 1)));
+        return Ok(Recovered { next, file: None, say });
+    };
+    let bytes = newest.read()?.unwrap_or_default();
+    let walked = walk(newest, &bytes, head);
+    let after = |next: Next| match head {
+        Some(head) if head.seq >= next.seq => head.next(),
+        // What lies there keeps its name, whatever it is.
+        _ => Next { seq: next.seq.max(newest.first + 1), ..next },
+    };
+    let anew = |what: String| Recovered {
+        next: after(walked.next),
+        file: None,
+        say: Some(damaged(format!("{}: {what}", newest.name()))),
+    };
+    let Some(head) = head else {
+        return Ok(anew(format!("{} is missing or cannot be read", super::head::NAME)));
+    };
+    if walked.at_head.is_some_and(|found| found != head) {
+        return Ok(anew(format!("line {} was changed after it was written", head.seq)));
+    }
+    if head.seq >= walked.next.seq {
+        let what = walked.wrong.unwrap_or_else(|| missing(walked.next.seq, head.seq));
+        return Ok(anew(what));
+    }
+    let torn = &bytes[walked.sound..];
+    let say = (!torn.is_empty()).then(|| Own::TrailTorn {
+        file: newest.name(),
+        bytes: torn.len() as u64,
+        text: String::from_utf8_lossy(torn).chars().take(TOLD_CHARS).collect(),
+    });
+    let begun = walked.begun.unwrap_or_default();
+    let file = Some(Tail { file: newest.clone(), bytes: walked.sound as u64, begun });
+    Ok(Recovered { next: walked.next, file, say })
+}
+
+/// The newest file, from its beginning as far as it is a chain.
+struct Walked {
+    next: Next,
+    /// How many bytes of it are a chain.
+    sound: usize,
+    begun: Option<UnixTime>,
+    /// The line that `head` names, as it is now.
+    at_head: Option<Head>,
+    wrong: Option<String>,
+}
+
+fn walk(file: &TrailFile, bytes: &[u8], head: Option<Head>) -> Walked {
+    // What the first line carries is `verify`'s to compare with the file before.
+    let first: Option<Link> = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .and_then(|line| serde_json::from_slice(line).ok());
+    let prev = match (first, head) {
+        (Some(link), _) => link.prev,
+        // A file that was begun and holds no line yet.
+        (None, Some(head)) => head.sha256,
+        (None, None) => super::line::NOTHING,
+    };
+    let mut walked = Walked {
+        next: Next { seq: file.first, prev },
+        sound: 0,
+        begun: first.map(|link| link.time),
+        at_head: None,
+        wrong: None,
+    };
+    while let Some(length) = bytes[walked.sound..].iter().position(|byte| *byte == b'\n') {
+        let mut next = walked.next;
+        if let Err(what) = next.take(&bytes[walked.sound..walked.sound + length]) {
+            walked.wrong = Some(format!("after line {}: {what}", walked.next.seq - 1));
+            break;
+        }
+        walked.next = next;
+        walked.sound += length + 1;
+        if head.is_some_and(|head| head.seq + 1 == next.seq) {
+            walked.at_head = Some(Head::before(next));
+        }
+    }
+    walked
+}
+
+fn damaged(what: String) -> Own {
+    Own::TrailDamaged { what }
+}
+
+fn missing(first: u64, last: u64) -> String {
+    format!("lines {first} to {last} are missing at the end")
+}
