@@ -5,6 +5,7 @@
 
 mod adopt;
 pub mod check;
+mod audit;
 mod client;
 mod completions;
 mod config;
@@ -67,6 +68,7 @@ enum Command {
     Verify(verify::Args),
     /// As root: make targets in folders of root's links into the folder of staples
     Adopt(adopt::Args),
+    Audit(audit::Args),
     /// Check the configuration, or show what it means
     #[command(subcommand)]
     Config(config::Action),
@@ -113,6 +115,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             logging::start(logging::Level::Errors);
             block_on(hook::run(args, settings::load(path)?))
         }
+        Some(Command::Audit(args)) => audit::run(&args, &settings::load(path)?),
         Some(Command::Config(action)) => config::run(&action, path),
         Some(Command::Completions(args)) => Ok(completions::run(&args)),
         Some(Command::Probe(args)) => block_on(probe::run(args)),

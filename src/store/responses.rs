@@ -59,7 +59,8 @@ impl StateDir {
         self.root.join(format!("responses/{certificate}.der"))
     }
 
-    fn past(&self, digest: Digest) -> PathBuf {
+    /// Where the history keeps a response.
+    pub fn past(&self, digest: Digest) -> PathBuf {
         self.root.join(format!("history/{:02x}/{digest}.der", digest.as_bytes()[0]))
     }
 }

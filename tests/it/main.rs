@@ -1,5 +1,6 @@
 //! Everything that needs the built program, real servers or the sources: one binary, a module a subject.
 
+mod audit;
 mod certificates;
 mod check;
 mod confirm;

@@ -1,0 +1,220 @@
+//! Whoever changes a line of the trail, takes one away or puts one in is found out, with the place.
+
+use std::fs;
+use std::path::Path;
+
+use staplekeeper::audit::{Found, Settings, Trail, verify};
+
+use super::{files, trail};
+
+/// What was done to a trail of 40 lines in files of a few lines each.
+type Deed = fn(&Path);
+/// A deed, what is said about it first, and of which line: the file's number from 0, the line's from 1.
+type Case = (&'static str, Deed, &'static str, Option<(usize, u64)>);
+
+fn lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).expect("ours").lines().map(str::to_owned).collect()
+}
+
+fn write(path: &Path, lines: &[String]) {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(path, text).expect("ours");
+}
+
+/// Does something to the lines of one of the files.
+fn change(folder: &Path, file: usize, deed: impl FnOnce(&mut Vec<String>)) {
+    let path = &files(folder)[file];
+    let mut all = lines(path);
+    deed(&mut all);
+    write(path, &all);
+}
+
+fn newest(folder: &Path) -> usize {
+    files(folder).len() - 1
+}
+
+#[test]
+fn every_tampering_is_found() {
+    let deeds: &[Case] = &[
+        (
+            "a character is changed",
+            |at| change(at, 1, |all| all[2] = all[2].replace("\"good\"", "\"goOd\"")),
+            "the line before it has been changed",
+            Some((1, 4)),
+        ),
+        (
+            "a line is dropped",
+            |at| change(at, 1, |all| drop(all.remove(2))),
+            "are missing before it",
+            Some((1, 3)),
+        ),
+        (
+            "two lines are swapped",
+            |at| change(at, 1, |all| all.swap(1, 2)),
+            "are missing before it",
+            Some((1, 2)),
+        ),
+        (
+            "a line is there twice",
+            |at| change(at, 1, |all| all.insert(2, all[2].clone())),
+            "it is line",
+            Some((1, 4)),
+        ),
+        (
+            "a line is put in",
+            |at| {
+                let forged = |all: &mut Vec<String>| all.insert(2, all[2].replace("www", "xxx"));
+                change(at, 1, forged);
+            },
+            "it is line",
+            Some((1, 4)),
+        ),
+        (
+            "the end is cut off",
+            |at| change(at, newest(at), |all| drop(all.pop())),
+            "the end has been cut off",
+            None,
+        ),
+        (
+            "the last line is changed",
+            |at| {
+                let last = |all: &mut Vec<String>| {
+                    let line = all.pop().expect("a line");
+                    all.push(line.replace("www", "xxx"));
+                };
+                change(at, newest(at), last);
+            },
+            "`head` names another SHA-256",
+            None,
+        ),
+        (
+            "a file in the middle is removed",
+            |at| fs::remove_file(&files(at)[2]).expect("ours"),
+            "are missing before it",
+            Some((2, 1)),
+        ),
+        (
+            "the oldest file is removed",
+            |at| fs::remove_file(&files(at)[0]).expect("ours"),
+            "does not say that it removed them",
+            Some((0, 1)),
+        ),
+        (
+            "the newest file is removed",
+            |at| fs::remove_file(&files(at)[newest(at)]).expect("ours"),
+            "the end has been cut off",
+            None,
+        ),
+        (
+            "the first line of all is removed",
+            |at| change(at, 0, |all| drop(all.remove(0))),
+            "not as its name says",
+            Some((0, 1)),
+        ),
+        (
+            "two files change their names",
+            |at| {
+                let all = files(at);
+                fs::rename(&all[1], at.join("kept")).expect("ours");
+                fs::rename(&all[2], &all[1]).expect("ours");
+                fs::rename(at.join("kept"), &all[2]).expect("ours");
+            },
+            "not as its name says",
+            Some((1, 1)),
+        ),
+        (
+            "a file in the middle ends within a line",
+            |at| {
+                let path = &files(at)[1];
+                let text = fs::read(path).expect("ours");
+                fs::write(path, &text[..text.len() - 20]).expect("ours");
+            },
+            "it ends within a line",
+            Some((1, 4)),
+        ),
+        (
+            "the newest file is cut within a line",
+            |at| {
+                let path = &files(at)[newest(at)];
+                let text = fs::read(path).expect("ours");
+                fs::write(path, &text[..text.len() - 20]).expect("ours");
+            },
+            "the end has been cut off",
+            None,
+        ),
+        (
+            "white space is put into a line",
+            |at| change(at, 1, |all| all[2] = all[2].replace("\"seq\":", "\"seq\": ")),
+            "the line before it has been changed",
+            Some((1, 4)),
+        ),
+        (
+            "a line is changed and all behind it are made to fit",
+            |at| {
+                // The chain is public: whoever may write can make a new one. `head` tells.
+                let end = newest(at);
+                let text: Vec<_> = files(at).iter().flat_map(|path| lines(path)).collect();
+                files(at).iter().for_each(|path| fs::remove_file(path).expect("ours"));
+                let head = fs::read(at.join("head")).expect("ours");
+                fs::remove_file(at.join("head")).expect("ours");
+                super::trail(at, text.len() - 1);
+                let mut trail = Trail::open(Settings { file_bytes: 2_048, ..Settings::new(at) })
+                    .expect("the folder is ours");
+                let forged = staplekeeper::happening::Happening::Stopping;
+                let forged = staplekeeper::audit::Entry::Happening(forged);
+                trail.append(&[(super::THEN, forged)]).expect("there is room");
+                assert_eq!(newest(at), end);
+                fs::write(at.join("head"), head).expect("ours");
+            },
+            "`head` names another SHA-256",
+            None,
+        ),
+        (
+            "the head is removed",
+            |at| fs::remove_file(at.join("head")).expect("ours"),
+            "missing",
+            None,
+        ),
+        (
+            "all is removed",
+            |at| {
+                files(at).iter().for_each(|path| fs::remove_file(path).expect("ours"));
+                fs::remove_file(at.join("head")).expect("ours");
+            },
+            "there is no trail",
+            None,
+        ),
+    ];
+    for (what, deed, words, place) in deeds {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        trail(folder.path(), 40);
+        let sound = verify(folder.path()).expect("readable");
+        assert!(sound.is_intact() && sound.lines == 40 && sound.files > 4, "{sound:?}");
+        deed(folder.path());
+        let found = verify(folder.path()).expect("readable");
+        let fault = found.faults.first().unwrap_or_else(|| panic!("{what}: not found"));
+        assert!(fault.what.contains(words), "{what}: {found:#?}");
+        if let Some((file, line)) = place {
+            let name = files(folder.path())[*file].file_name().expect("a name").to_owned();
+            assert_eq!(
+                (fault.file.as_str(), fault.line),
+                (name.to_str().expect("ASCII"), *line),
+                "{what}"
+            );
+        }
+        goes_on(folder.path(), what);
+    }
+}
+
+/// The agent goes on writing, and does not cover up what was done.
+fn goes_on(folder: &Path, what: &str) {
+    let intact = |found: &Found| found.is_intact();
+    let before = files(folder).len();
+    let mut trail = Trail::open(Settings::new(folder)).expect("it can always go on");
+    let entry = staplekeeper::audit::Entry::Happening(super::published(99));
+    trail.append(&[(super::THEN, entry)]).expect("there is room");
+    trail.sync().expect("there is a disk");
+    let found = verify(folder).expect("readable");
+    // Where nothing is left, a trail begins and knows of no other.
+    assert_eq!(intact(&found), before == 0, "{what}: {found:#?}");
+}
