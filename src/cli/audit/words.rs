@@ -117,5 +117,18 @@ fn happening_words(happening: &Happening) -> String {
             let how = if *no_reload { ", without reloads" } else { "" };
             format!("{who} asked for a refresh of {names}{how}")
         }
+        Happening::HookCalled { uid, paths } => {
+            let who = uid.map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"));
+            let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+            format!("{who} waits for the staple of what was renewed in {}", paths.join(" "))
+        }
+        #[allow(
+            unreachable_patterns,
+            reason = "kinds for which there are no words yet are told as they are"
+        )]
+        other => match serde_json::to_value(other) {
+            Ok(fields) => fields.to_string(),
+            Err(error) => error.to_string(),
+        },
     }
 }
