@@ -4,11 +4,12 @@
 //! 2 is always "used or configured wrongly".
 
 mod adopt;
-pub mod check;
 mod audit;
+pub mod check;
 mod client;
 mod completions;
 mod config;
+mod explain;
 mod hook;
 mod inventory;
 mod lint;
@@ -62,6 +63,8 @@ enum Command {
     Inventory(inventory::Args),
     /// Name what in the servers' configuration puts users at risk, with the fix
     Lint(lint::Args),
+    /// Tell why a certificate is, or is not, stapled, and what to do about it
+    Explain(explain::Args),
     /// Monitoring plugin: 0 OK, 1 warning, 2 critical, 3 unknown; reads the status file only
     Check(check::Args),
     Probe(probe::Args),
@@ -109,6 +112,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Lint(args)) => {
             logging::start(logging::Level::Errors);
             lint::run(&args, &settings::load(path)?, path)
+        }
+        Some(Command::Explain(args)) => {
+            logging::start(logging::Level::Errors);
+            block_on(explain::run(args, settings::load(path)?, path))
         }
         Some(Command::Adopt(args)) => adopt::run(args, path),
         Some(Command::Hook(args)) => {

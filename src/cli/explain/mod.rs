@@ -1,0 +1,117 @@
+//! `staplekeeper explain NAME`.
+
+mod page;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+use super::client::{Client, Line};
+use super::lint::gather;
+use crate::agent::status::{CertificateStatus, Document, ResponderStatus, ServerStatus};
+use crate::agent::{self, Survey};
+use crate::config::Settings;
+use crate::inventory::{Entry, Inventory};
+use crate::lint::{self, Finding};
+use crate::time::UnixTime;
+
+/// What the command takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Name of a certificate, or a host name that it is for
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+/// All that is known of one certificate.
+struct Known {
+    at: UnixTime,
+    entry: Entry,
+    /// As the agent has it; absent where the agent does not know the certificate.
+    status: Option<CertificateStatus>,
+    /// The responders that it is asked of, as the agent knows them.
+    responders: Vec<ResponderStatus>,
+    servers: Vec<ServerStatus>,
+    /// What `lint` says about it, the worst first.
+    findings: Vec<Finding>,
+    /// An agent runs; otherwise nothing is known of handshakes.
+    alive: bool,
+}
+
+pub(super) async fn run(
+    args: Args,
+    settings: Settings,
+    config: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    let survey = Survey::take(&settings)?;
+    let inventory = Inventory::of(&survey.scan, survey.at, |issued| survey.responders(issued));
+    let entry = find(&inventory, &args.name)?.clone();
+    let mut problems = survey.unread.clone();
+    let view = gather::view(&survey, &settings, config, &mut problems);
+    let is_about = |finding: &Finding| {
+        let names = finding.certificate.as_deref().unwrap_or_default();
+        names.split(", ").any(|name| entry.lineages.iter().any(|own| own == name))
+    };
+    let findings = lint::lint(&view).into_iter().filter(is_about).collect();
+    let document = document(settings).await?;
+    let of = |one: &&CertificateStatus| one.fingerprint == entry.fingerprint;
+    let status = document.certificates.iter().find(of).cloned();
+    let urls = status.as_ref().map(|status| status.responders.clone()).unwrap_or_default();
+    let mine = |one: &ResponderStatus| urls.contains(&one.url);
+    let known = Known {
+        at: document.at,
+        status,
+        responders: document.responders.into_iter().filter(mine).collect(),
+        servers: document.servers,
+        findings,
+        alive: document.agent.pid.is_some(),
+        entry,
+    };
+    problems.iter().for_each(|problem| anstream::eprintln!("{problem}"));
+    anstream::print!("{}", page::page(&known, super::width()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the agent says: by its socket, else by the file it writes for everybody; else what its files say.
+async fn document(settings: Settings) -> anyhow::Result<Document> {
+    match Client::call(&settings).await {
+        Ok(Line::Agent(client)) => client.status().await,
+        Ok(Line::Nobody) => {
+            anstream::eprintln!("no agent runs; this is what the files say");
+            Ok(agent::look(settings).await?)
+        }
+        Err(refused) => {
+            let path = settings.runtime_dir.join("status.json");
+            let text = std::fs::read(&path).map_err(|_| refused)?;
+            let read = serde_json::from_slice(&text);
+            read.with_context(|| format!("{} could not be read", path.display()))
+        }
+    }
+}
+
+/// The certificate of this name; else the only one that is for this host.
+fn find<'a>(inventory: &'a Inventory, name: &str) -> anyhow::Result<&'a Entry> {
+    let all = &inventory.certificates;
+    if let Some(entry) = all.iter().find(|entry| entry.lineages.iter().any(|own| own == name)) {
+        return Ok(entry);
+    }
+    let host = name.to_ascii_lowercase();
+    let hosts: Vec<_> = all.iter().filter(|entry| entry.names.contains(&host)).collect();
+    match hosts.as_slice() {
+        [entry] => return Ok(entry),
+        [] => {}
+        several => {
+            let names: Vec<&str> = several.iter().map(|entry| &*entry.name).collect();
+            bail!("{name} is the host of several certificates: name one of {}", names.join(", "));
+        }
+    }
+    let likely = all.iter().map(|entry| (strsim::jaro_winkler(&entry.name, name), &entry.name));
+    let likely = likely.filter(|(likeness, _)| *likeness > 0.8);
+    match likely.max_by(|one, other| one.0.total_cmp(&other.0)) {
+        Some((_, meant)) => bail!("there is no certificate called {name:?}; did you mean {meant}?"),
+        None => {
+            bail!("there is no certificate called {name:?}; `staplekeeper inventory` lists them")
+        }
+    }
+}
