@@ -31,7 +31,7 @@
 //! | [`publish`] | shell | staples, placed where servers read them |
 //! | [`reload`] | shell | systemd, signals, commands; noticing others' reloads |
 //! | [`confirm`] | shell | handshakes that show what is served |
-//! | [`serve`] | shell | the control socket, the loopback OCSP responder |
+//! | [`serve`] | shell | the control socket, the loopback OCSP responder, metrics and status page |
 //! | [`audit`] | shell | the append-only record of what happened, and what was stapled when |
 //! | [`clock`], [`files`] | shell | the machine's clocks; files that appear whole or not at all |
 //! | [`config`] | | the configuration file and what it means |

@@ -7,9 +7,8 @@
 //! anew would cost a hundred thousand times that. Whoever reads it looks at two things: that the
 //! process is there, and that the file is not older than it says it may be.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -17,6 +16,7 @@ use nix::unistd::Pid;
 use tokio::time::Instant;
 
 use super::status::{AgentStatus, Document};
+use super::watched::touch;
 use super::{Agent, STATUS_EVERY};
 use crate::files;
 use crate::time::{MINUTE, UnixTime};
@@ -45,6 +45,7 @@ impl Agent {
         if let Err(error) = written {
             self.complain(error.to_string());
         }
+        self.textfile_due();
         // With very many certificates the document takes its time: it must not take all of ours.
         self.status_pause = STATUS_EVERY.max(begun.elapsed() * 20);
     }
@@ -55,9 +56,8 @@ impl Agent {
             // No sign of life for what is not true any more.
             return self.write_status();
         }
-        let touched = File::options().write(true).open(self.status_file());
-        let touched = touched.and_then(|file| file.set_modified(SystemTime::now()));
-        if touched.is_err() {
+        self.beat_textfile();
+        if touch(&self.status_file()).is_err() {
             // Somebody took it away, or it could not be written.
             self.status_due.get_or_insert_with(Instant::now);
         }

@@ -4,7 +4,7 @@
 //! `sighting` turn what is found into events, `perform` turns actions into work, `asking`, `looking`,
 //! `writer` and `issuers` are that work, `remember` is what survives a restart, `refreshing` follows
 //! what somebody asked for by hand and `hooking` what ACME clients wait for, `answering` runs our own
-//! responder, `report` makes the status document, `saying` a line of it, `life` keeps its file and shows
+//! responder, `report` makes the status document, `saying` a line of it, `watched` shows metrics and the status page, `life` keeps its file and shows
 //! that the agent is alive, `observing` says what happened to those who keep a record, `ensure` knows what
 //! a boot needs before there is an agent.
 
@@ -18,9 +18,11 @@ mod kinds;
 pub mod life;
 mod looking;
 mod message;
+mod metrics;
 mod model;
 mod observing;
 mod once;
+mod page;
 mod perform;
 mod places;
 mod prepare;
@@ -37,6 +39,7 @@ mod storing;
 mod survey;
 mod telling;
 mod warming;
+mod watched;
 mod world;
 mod writer;
 
@@ -196,6 +199,8 @@ pub struct Agent {
     checked_due: bool,
     /// When this process began.
     started: UnixTime,
+    /// Metrics and the status page.
+    watched: watched::Watched,
     status_due: Option<Instant>,
     /// It could not be written when it was due.
     status_stale: bool,
@@ -279,6 +284,7 @@ impl Agent {
             checked: Checked::default(),
             checked_due: false,
             started: clock.now().wall,
+            watched: watched::Watched::default(),
             status_due: None,
             status_stale: false,
             status_pause: STATUS_EVERY,
@@ -316,6 +322,7 @@ impl Agent {
             .map_err(|cause| StartError::Control { path: socket.clone(), cause })?;
         let control = tokio::spawn(control.serve(calls));
         self.start_responder(given);
+        let mut visited = self.open_to_visitors();
         let (changes, mut changed) = mpsc::unbounded_channel();
         // The receiver is gone only when all ends.
         let told = move |_| {
@@ -369,6 +376,7 @@ impl Agent {
                 () = answers.askers().newcomer() => self.newcomer(),
                 () = at(status_due) => self.write_status(),
                 _ = beat.tick() => self.beat(),
+                Some(visit) = visited.recv() => self.visited(visit),
                 _ = tick(&mut watchdog) => drop(sd_notify::notify(&[NotifyState::Watchdog])),
             }
             self.follow_up();
@@ -471,6 +479,7 @@ impl Agent {
         self.settings = Settings { state_dir: dirs.0, runtime_dir: dirs.1, ..settings };
         self.profiles = profiles;
         self.responder_configured();
+        self.metrics_configured();
         let seed = self.store.as_ref().map_or(0, |store| store.seed());
         self.handle(Event::Configured(Policy { seed, ..self.settings.policy }));
         self.rescan_from_scratch();

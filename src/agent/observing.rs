@@ -8,6 +8,9 @@ use crate::plan::{About, CertId, Content, Notice, ServerId, TargetId};
 impl Agent {
     /// Says that something happened.
     pub(super) fn observe(&mut self, happening: Happening) {
+        if let Some(counters) = self.watched.counters() {
+            counters.observe(&happening, self.clock.now().wall);
+        }
         log(&happening);
         if let Some(recorder) = &self.recorder {
             recorder.observe(self.clock.now().wall, happening);

@@ -104,8 +104,13 @@ impl Agent {
         };
         let (fetcher, clock, outbox) =
             (self.fetcher.clone(), self.clock.clone(), self.outbox.clone());
+        let counters = self.watched.counters().cloned();
         tokio::spawn(async move {
+            let begun = Instant::now();
             let outcome = errand.run(&fetcher, &*clock).await;
+            if let Some(counters) = counters {
+                counters.took(&errand.url, begun.elapsed());
+            }
             // The loop has ended where nobody receives: nothing is owed to it.
             let _ = outbox.send(Message::Asked { cert, from, outcome });
         });

@@ -9,6 +9,7 @@ mod e2e;
 mod fetch;
 mod files;
 mod lint;
+mod metrics;
 mod probe;
 mod publish;
 mod reload;

@@ -191,7 +191,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn bind_unix(path: &Path) -> io::Result<(Socket, (PathBuf, u64))> {
-    clear(path)?;
+    make_way(path)?;
     let listener = UnixListener::bind(path)?;
     // Servers' workers run as users of their own; what is answered is public.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
@@ -201,7 +201,7 @@ fn bind_unix(path: &Path) -> io::Result<(Socket, (PathBuf, u64))> {
 }
 
 /// Makes way for a socket, if nothing of use is in the way.
-fn clear(path: &Path) -> io::Result<()> {
+pub(in crate::serve) fn make_way(path: &Path) -> io::Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found?,

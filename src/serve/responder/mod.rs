@@ -35,6 +35,7 @@ pub use askers::Askers;
 use counts::Counts;
 pub use counts::Tally;
 use http::Desk;
+pub(super) use listen::make_way;
 pub use listen::{Address, BindError, Listener};
 use seats::Seats;
 pub use table::{Size, Table};

@@ -9,6 +9,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("apache2", "apache2"),
     ("apachectl", "apache2"),
     ("cfssl", "golang-cfssl"),
+    ("chromium", "chromium"),
     ("curl", "curl"),
     ("exim4", "exim4-daemon-light"),
     ("gnutls-cli", "gnutls-bin"),
@@ -17,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("lighttpd", "lighttpd"),
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
+    ("promtool", "prometheus"),
 ];
 
 /// The path of a program, looked for in `PATH` and the system's own folders.

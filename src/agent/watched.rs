@@ -1,0 +1,141 @@
+//! Metrics and the status page: visitors are answered, the textfile is kept.
+//!
+//! What is shown is read in the loop, which alone may, into values of its own; making text of it is done
+//! elsewhere, since ten thousand certificates make megabytes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::metrics::{Counters, render};
+use super::{Agent, page};
+use crate::config::settings::Listen;
+use crate::files;
+use crate::serve::responder::Address;
+use crate::serve::web::{Visit, Wanted, Web};
+
+/// The textfile is written at most this often, and touched by each sign of life.
+const TEXTFILE_EVERY: Duration = Duration::from_secs(15);
+/// Visitors that may wait for the loop.
+const MOST_WAITING: usize = 16;
+
+/// The door for visitors, and what is counted for them.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    counters: Option<Arc<Counters>>,
+    visits: Option<mpsc::Sender<Visit>>,
+    web: Option<Web>,
+    /// When the textfile was last written.
+    written: Option<Instant>,
+    /// Something has changed since.
+    stale: bool,
+}
+
+impl Watched {
+    /// What is counted, where anybody asked for metrics.
+    pub(super) fn counters(&self) -> Option<&Arc<Counters>> {
+        self.counters.as_ref()
+    }
+}
+
+impl Agent {
+    /// Opens the door; gives what visitors come through.
+    pub(super) fn open_to_visitors(&mut self) -> mpsc::Receiver<Visit> {
+        let (visits, visited) = mpsc::channel(MOST_WAITING);
+        self.watched.visits = Some(visits);
+        self.metrics_configured();
+        visited
+    }
+
+    /// Listens where the settings now say.
+    pub(super) fn metrics_configured(&mut self) {
+        let settings = (&self.settings.metrics_listen, &self.settings.metrics_textfile);
+        if let (None, None) = settings {
+            self.watched.counters = None;
+        } else {
+            self.watched.counters.get_or_insert_with(|| Arc::new(Counters::new()));
+        }
+        let wanted = self.settings.metrics_listen.as_ref().map(|listen| match listen {
+            Listen::Tcp(address) => Address::Tcp(*address),
+            Listen::Unix(path) => Address::Unix(path.clone()),
+        });
+        if self.watched.web.as_ref().map(Web::address) == wanted.as_ref() {
+            return;
+        }
+        self.watched.web = None;
+        let (Some(address), Some(visits)) = (wanted, self.watched.visits.clone()) else { return };
+        match Web::open(&address, visits) {
+            Ok(web) => {
+                tracing::info!(%address, "shows metrics and a status page");
+                self.watched.web = Some(web);
+            }
+            Err(error) => self.complain(error.to_string()),
+        }
+    }
+
+    /// Answers a visitor.
+    pub(super) fn visited(&mut self, visit: Visit) {
+        let Visit { wanted, reply } = visit;
+        let render: Box<dyn FnOnce() -> Bytes + Send> = match wanted {
+            Wanted::Metrics { open } => {
+                let Some(counters) = self.watched.counters.clone() else { return };
+                let snapshot = self.snapshot();
+                Box::new(move || render(&counters, snapshot, open).into())
+            }
+            Wanted::Page { query } => {
+                let document = self.document();
+                Box::new(move || page::render(&document, &query).into())
+            }
+            Wanted::Style => Box::new(|| Bytes::from_static(page::STYLE.as_bytes())),
+        };
+        tokio::task::spawn_blocking(move || {
+            // Whoever left does not want to know.
+            let _ = reply.send(render());
+        });
+    }
+
+    /// Something that metrics show has changed.
+    pub(super) fn textfile_due(&mut self) {
+        self.watched.stale = true;
+        if self.watched.written.is_none_or(|at| at.elapsed() >= TEXTFILE_EVERY) {
+            self.write_textfile();
+        }
+    }
+
+    /// A sign of life for those who read the textfile.
+    pub(super) fn beat_textfile(&mut self) {
+        if self.watched.stale {
+            return self.write_textfile();
+        }
+        if let Some(path) = &self.settings.metrics_textfile
+            && touch(path).is_err()
+        {
+            self.write_textfile();
+        }
+    }
+
+    fn write_textfile(&mut self) {
+        let (Some(path), Some(counters)) =
+            (self.settings.metrics_textfile.clone(), self.watched.counters.clone())
+        else {
+            return;
+        };
+        self.watched.written = Some(Instant::now());
+        self.watched.stale = false;
+        let text = render(&counters, self.snapshot(), false);
+        if let Err(error) = files::replace(&path, text.as_bytes(), 0o644) {
+            self.watched.stale = true;
+            self.complain(error.to_string());
+        }
+    }
+}
+
+/// Moves a file's time of modification to now.
+pub(super) fn touch(path: &Path) -> std::io::Result<()> {
+    let file = std::fs::File::options().write(true).open(path)?;
+    file.set_modified(SystemTime::now())
+}
