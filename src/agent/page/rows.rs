@@ -155,7 +155,7 @@ fn row(page: &mut String, certificate: &CertificateStatus, document: &Document) 
     let ends = certificate.not_after.to_string();
     let day = ends.split('T').next().unwrap_or_default();
     write!(page, "<td data-is=\"Ends\"><time datetime=\"{ends}\">{day}</time></td>")?;
-    let why = (certificate.severity != Severity::Ok).then(|| certificate.reason.as_str());
+    let why = (certificate.severity != Severity::Ok).then_some(certificate.reason.as_str());
     let why: Vec<&str> = why.into_iter().chain(certificate.last_error.as_deref()).collect();
     match why.is_empty() {
         true => writeln!(page, "<td class=\"none\"></td></tr>"),
