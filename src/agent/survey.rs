@@ -66,11 +66,14 @@ impl Survey {
         self.profiles.of(issued).responders(issued)
     }
 
-    /// Every leaf, with the last good response that the agent keeps about those which servers present.
-    pub fn leaves(&self) -> HashMap<Fingerprint, Leaf> {
+    /// Every leaf, with the last good response that the agent keeps about those which servers present,
+    /// or about `only` one of them.
+    pub fn leaves(&self, only: Option<Fingerprint>) -> HashMap<Fingerprint, Leaf> {
         let places = self.scan.deployments().flat_map(|(_, one)| one.certificates.iter());
         let places = places.filter_map(|one| self.scan.place(&one.file.ours));
-        let shown: HashSet<Fingerprint> = places.map(|place| place.leaf).collect();
+        let shown = places.map(|place| place.leaf);
+        let shown: HashSet<_> =
+            shown.filter(|leaf| only.is_none_or(|only| only == *leaf)).collect();
         let jobs = self.scan.certificates.iter().map(|found| &found.issued);
         let jobs = jobs.filter(|issued| shown.contains(&issued.fingerprint()));
         let jobs: Vec<_> =
@@ -115,8 +118,12 @@ impl Survey {
     }
 
     /// What lies in each staple file that a server names, judged for every certificate that is presented
-    /// with it.
-    pub fn staples(&self, leaves: &HashMap<Fingerprint, Leaf>) -> BTreeMap<Arc<Path>, Lying> {
+    /// with it; or in those of `only` one certificate.
+    pub fn staples(
+        &self,
+        leaves: &HashMap<Fingerprint, Leaf>,
+        only: Option<Fingerprint>,
+    ) -> BTreeMap<Arc<Path>, Lying> {
         let mut named: BTreeMap<Arc<Path>, Vec<&Leaf>> = BTreeMap::new();
         for (_, deployment) in self.scan.deployments() {
             let Some(target) = deployment.target() else { continue };
@@ -131,7 +138,9 @@ impl Survey {
                 entry.extend(leaf.filter(new));
             }
         }
-        let named: Vec<_> = named.into_iter().collect();
+        let wanted = |leaf: &&Leaf| only.is_none_or(|only| only == leaf.certificate.fingerprint());
+        let named: Vec<_> =
+            named.into_iter().filter(|(_, leaves)| leaves.iter().any(wanted)).collect();
         let lying = on_every_core(&named, |(path, leaves)| self.lying(path, leaves));
         named.into_iter().map(|(path, _)| path).zip(lying).collect()
     }

@@ -44,17 +44,21 @@ pub(super) async fn run(
     settings: Settings,
     config: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
-    let survey = Survey::take(&settings)?;
+    // Each looks at everything, so they do it side by side.
+    let own = settings.clone();
+    let survey = tokio::task::spawn_blocking(move || Survey::take(&own));
+    let document = document(settings.clone()).await;
+    let survey = survey.await??;
     let inventory = Inventory::of(&survey.scan, survey.at, |issued| survey.responders(issued));
     let entry = find(&inventory, &args.name)?.clone();
     let mut problems = survey.unread.clone();
-    let view = gather::view(&survey, &settings, config, &mut problems);
+    let view = gather::view(&survey, &settings, config, Some(entry.fingerprint), &mut problems);
     let is_about = |finding: &Finding| {
         let names = finding.certificate.as_deref().unwrap_or_default();
         names.split(", ").any(|name| entry.lineages.iter().any(|own| own == name))
     };
     let findings = lint::lint(&view).into_iter().filter(is_about).collect();
-    let document = document(settings).await?;
+    let document = document?;
     let of = |one: &&CertificateStatus| one.fingerprint == entry.fingerprint;
     let status = document.certificates.iter().find(of).cloned();
     let urls = status.as_ref().map(|status| status.responders.clone()).unwrap_or_default();

@@ -142,7 +142,7 @@ fn responder(known: &Known, status: &CertificateStatus, page: &mut Page) {
 fn staple(known: &Known, status: &CertificateStatus, page: &mut Page) {
     page.line("staple", &status.reason);
     if let Some(at) = status.this_update {
-        page.line("", &format!("signed for {} ({at})", when(at, known.at)));
+        page.line("", &format!("known to be right since {at}, {}", when(at, known.at)));
     }
     // Of a good one the reason says it.
     if let Some(at) = status.effective_expiry.filter(|_| status.state != State::Good) {

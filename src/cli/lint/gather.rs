@@ -15,15 +15,17 @@ use crate::lint::{self, Asking, Leaf, Own, OwnResponder, Unwritable, View};
 use crate::publish::adopt::{self, AdoptStep};
 use crate::serve::responder::Address;
 
-/// All that rules need; what cannot be told goes to `problems`.
+/// All that rules need; what cannot be told goes to `problems`. With `only`, what lies on disk is looked at
+/// as far as it concerns this certificate.
 pub(in crate::cli) fn view<'a>(
     survey: &'a Survey,
     settings: &Settings,
     config: Option<&Path>,
+    only: Option<Fingerprint>,
     problems: &mut Vec<String>,
 ) -> View<'a> {
-    let leaves = survey.leaves();
-    let staples = survey.staples(&leaves);
+    let leaves = survey.leaves(only);
+    let staples = survey.staples(&leaves, only);
     for lying in staples.values() {
         if let lint::Lying::Hidden(why) = lying {
             problems.push(why.clone());
@@ -35,8 +37,8 @@ pub(in crate::cli) fn view<'a>(
     View {
         scan: &survey.scan,
         at: survey.at,
+        unwritable: unwritable(survey, &own.staples, &staples, problems),
         staples,
-        unwritable: unwritable(survey, &own.staples, problems),
         reloads: rights::reloads(&survey.scan, settings, &account, problems),
         responder: responder(survey, settings),
         asking: asking(survey, &leaves),
@@ -90,9 +92,11 @@ fn responder(survey: &Survey, settings: &Settings) -> OwnResponder {
 fn unwritable(
     survey: &Survey,
     staples: &Path,
+    lying: &BTreeMap<Arc<Path>, lint::Lying>,
     problems: &mut Vec<String>,
 ) -> HashMap<Arc<Path>, Unwritable> {
-    let wanted = adopted::wanted(&survey.scan, None);
+    let mut wanted = adopted::wanted(&survey.scan, None);
+    wanted.retain(|target| lying.contains_key(target.path.as_path()));
     // Before the agent's first start nobody knows who is to write.
     if wanted.is_empty() || !staples.exists() {
         return HashMap::new();

@@ -57,7 +57,7 @@ pub(super) fn run(
 ) -> anyhow::Result<ExitCode> {
     let survey = Survey::take(settings)?;
     let mut problems = survey.unread.clone();
-    let view = gather::view(&survey, settings, config, &mut problems);
+    let view = gather::view(&survey, settings, config, None, &mut problems);
     let scan = &survey.scan;
     let of_scan = scan.problems.iter().chain(scan.servers.iter().flat_map(|one| &one.problems));
     problems.extend(of_scan.map(|problem| match problem.hint() {
