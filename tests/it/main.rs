@@ -5,6 +5,7 @@ mod certificates;
 mod check;
 mod confirm;
 mod discover;
+mod documents;
 mod e2e;
 mod fetch;
 mod files;
