@@ -255,6 +255,7 @@ fn a_browser_shows_the_page_and_runs_nothing_of_it() {
     let place =
         |name: &str| dom.find(&format!(">{name}")).unwrap_or_else(|| panic!("{name}: {dom}"));
     assert!(place("b.test") < place("a.test"), "the worst comes first: {dom}");
+    assert!(dom.contains(">revoked<") && dom.contains(">good<"), "words, not colours alone: {dom}");
     let sorted = chromium(&format!("{page}?sort=name"));
     let place = |name: &str| sorted.find(&format!("row\">{name}")).expect("it is there");
     assert!(place("a.test") < place("b.test"), "{sorted}");

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{ON_A_PAGE, Text, left, until, word};
-use crate::agent::status::{CertificateStatus, Document, Served, Severity, State};
+use crate::agent::status::{CertificateStatus, Document, Served, Severity, State, Trouble};
 
 /// What the table is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +127,18 @@ fn state(state: State) -> &'static str {
     }
 }
 
+/// What is the matter: where the staple itself is good, what is wrong about it, since a colour alone
+/// tells some readers nothing.
+fn words(certificate: &CertificateStatus) -> &'static str {
+    match (certificate.state, certificate.troubles.iter().max()) {
+        (State::Good, Some(Trouble::Late)) => "late",
+        (State::Good, Some(Trouble::PublishFailed)) => "not written",
+        (State::Good, Some(Trouble::AtRisk)) => "at risk",
+        (State::Good, Some(Trouble::ServedMismatch)) => "not served",
+        (other, _) => state(other),
+    }
+}
+
 fn row(page: &mut String, certificate: &CertificateStatus, document: &Document) -> fmt::Result {
     let class = word(certificate.severity);
     let must = if certificate.must_staple { " <small>Must-Staple</small>" } else { "" };
@@ -135,11 +147,11 @@ fn row(page: &mut String, certificate: &CertificateStatus, document: &Document) 
         "<tr class=\"{class}\"><th scope=\"row\">{}{must}</th>\
          <td data-is=\"State\"><span class=\"tag {class}\">{}</span></td>",
         Text(&certificate.name),
-        state(certificate.state)
+        words(certificate)
     )?;
     let slack = certificate.slack_seconds.map(left);
     let seen = certificate.served.map(|served| match served {
-        Served::Match => "what was published",
+        Served::Match => "as published",
         Served::Unproven => "unproven",
         Served::Mismatch => "something else",
     });
