@@ -33,7 +33,7 @@
 //! | [`confirm`] | shell | handshakes that show what is served |
 //! | [`serve`] | shell | the control socket, the loopback OCSP responder, metrics and status page |
 //! | [`audit`] | shell | the append-only record of what happened, and what was stapled when |
-//! | [`clock`], [`files`] | shell | the machine's clocks; files that appear whole or not at all |
+//! | [`clock`], [`files`], [`command`] | shell | the machine's clocks; files that appear whole or not at all; commands without a shell |
 //! | [`config`] | | the configuration file and what it means |
 //! | [`lint`] | | rules: what in configurations and on disk will hurt users, and what to write instead |
 //! | [`inventory`] | | what there is, for people, programs and spreadsheets |
@@ -46,8 +46,12 @@
 //!
 //! - Core modules import no shell module, no tokio, no files, sockets or environment, and no clock: the
 //!   instant is an argument. `plan` knows no staples, paths or server names, only facts and digests.
+<<<<<<< HEAD
 //! - Shell modules import core modules (and `files`) only; `agent` and `cli` alone bring them together.
 //! - `lint` and `inventory` judge what `discover` found, and touch nothing themselves.
+=======
+//! - Shell modules import core modules (and `files` and `command`) only; `agent` and `cli` alone bring them together.
+>>>>>>> f7e6c08 (command: what runs a command without a shell serves others than reloads)
 //! - Only [`ocsp::verify`] makes a [`ocsp::Staple`]. `store` keeps nothing else; `publish` writes a
 //!   staple, the `tryLater` placeholder, or nothing. Bytes read back from disk are verified again;
 //!   of what was verified before, only the arithmetic of a signature is passed over, by the digest of
@@ -74,6 +78,7 @@ pub mod agent;
 pub mod audit;
 pub mod cli;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod confirm;
 pub mod digest;

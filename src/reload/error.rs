@@ -1,10 +1,9 @@
 //! Why a server did not take up its files, and what the operator can do.
 
-use std::io;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::process::{Stopped, Unseen};
+use crate::command::CommandError;
 use crate::plan::ReloadFault;
 use crate::time::format_duration;
 
@@ -40,38 +39,9 @@ pub enum ReloadError {
         /// How long it was watched.
         limit: Duration,
     },
-    /// A command exited with an error.
-    #[error("`{command}` failed ({status}): {output}")]
-    Command {
-        /// Its words.
-        command: String,
-        /// How it ended.
-        status: ExitStatus,
-        /// The last lines it said.
-        output: String,
-    },
-    /// A command took too long and was killed.
-    #[error("`{command}` was killed after {limit:?}: {output}")]
-    TooLong {
-        /// Its words.
-        command: String,
-        /// The time it had.
-        limit: Duration,
-        /// The last lines it said.
-        output: String,
-    },
-    /// A command could not be run; the cause is its source.
-    #[error("cannot run `{command}`")]
-    NotStarted {
-        /// Its words.
-        command: String,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The list of words is empty.
-    #[error("no command is given")]
-    NoCommand,
+    /// A command did not do its work.
+    #[error(transparent)]
+    Command(#[from] CommandError),
     /// systemd is not the init process here.
     #[error("cannot reload {unit}: systemd does not run here")]
     NoSystemd {
@@ -166,7 +136,7 @@ impl ReloadError {
             ReloadError::Unit { .. } | ReloadError::UnitTooLong { .. } => {
                 "`systemctl status` and `journalctl -u` of that unit tell more"
             }
-            ReloadError::NotStarted { .. } => {
+            ReloadError::Command(CommandError::NotStarted { .. }) => {
                 "the command is run without a shell: give the program's whole path"
             }
             _ => return None,

@@ -6,7 +6,6 @@
 
 #[cfg(feature = "dbus")]
 mod bus;
-mod command;
 mod error;
 mod kind;
 mod mode;
@@ -21,6 +20,8 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
+
+use crate::command::{self, CommandError, Run};
 
 pub use error::ReloadError;
 pub use kind::Kind;
@@ -113,7 +114,7 @@ impl Reloader {
             }
             Mode::Command(words) => {
                 self.is_there_for(&words)?;
-                self.by_request(command::run(&words, self.settings.ends_within)).await?
+                self.by_request(command(words, self.settings.ends_within)).await?
             }
         };
         let proof = if server.is_some() { Proof::Workers } else { Proof::Told };
@@ -125,7 +126,7 @@ impl Reloader {
         let Some(signal) = kind.signal() else { return Err(ReloadError::NoSignal) };
         let before = Snapshot::take(kind, pid_file)??;
         if let Some(words) = self.settings.config.as_deref().and_then(|path| kind.test(path)) {
-            command::run(&words, self.settings.ends_within).await?;
+            command(words, self.settings.ends_within).await?;
         }
         let pid = before.master();
         match kill(Pid::from_raw(pid), signal) {
@@ -160,7 +161,9 @@ impl Reloader {
             (Ok(()), Some((path, Ok(before)))) => self.await_new_workers(path, &before).await,
             (Ok(()), _) => Ok(None),
             // `nginx -s reload` fails for a server that does not run, as it should.
-            (Err(ReloadError::Command { .. }), Some((_, Err(stopped)))) => Err(stopped.into()),
+            (Err(ReloadError::Command(CommandError::Failed { .. })), Some((_, Err(stopped)))) => {
+                Err(stopped.into())
+            }
             (Err(error), _) => Err(error),
         }
     }
@@ -205,6 +208,12 @@ impl Reloader {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+/// Runs a command that reloads or tests.
+async fn command(words: Vec<String>, limit: Duration) -> Result<(), ReloadError> {
+    command::run(Run { words, limit, ..Run::default() }).await?;
+    Ok(())
 }
 
 #[cfg(test)]

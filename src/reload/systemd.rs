@@ -10,6 +10,7 @@ use std::time::Duration;
 #[cfg(feature = "dbus")]
 use super::bus;
 use super::{ReloadError, command};
+use crate::command::CommandError;
 
 /// There if, and only if, systemd is the init process (sd_booted(3)).
 const BOOTED: &str = "/run/systemd/system";
@@ -50,9 +51,11 @@ pub(super) async fn reload(unit: &str, limit: Duration) -> Result<(), ReloadErro
 
 async fn by_systemctl(unit: &str, limit: Duration) -> Result<(), ReloadError> {
     let words = ["systemctl", "--no-ask-password", "reload", unit].map(str::to_owned);
-    let outcome = command::run(&words, limit).await;
+    let outcome = command(words.into(), limit).await;
     match outcome {
-        Err(ReloadError::Command { output, .. }) if output.contains("is not active") => {
+        Err(ReloadError::Command(CommandError::Failed { output, .. }))
+            if output.contains("is not active") =>
+        {
             Err(ReloadError::UnitInactive { unit: unit.to_owned() })
         }
         outcome => outcome,

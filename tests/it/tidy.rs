@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 /// Core modules: values in, values out.
 const CORE: &[&str] = &["digest", "happening", "ocsp", "pki", "plan", "time"];
 /// Modules that act on the world, one per stage; none knows another.
-const SHELL: &[&str] =
-    &["audit", "clock", "confirm", "discover", "fetch", "publish", "reload", "serve", "store"];
+const SHELL: &[&str] = &[
+    "audit", "clock", "confirm", "discover", "fetch", "publish", "reload", "serve",
+    "store",
+];
 /// What shell modules may share besides the core: means of acting, without a policy.
-const SUPPORT: &[&str] = &["files"];
+const SUPPORT: &[&str] = &["command", "files"];
 
 /// Modules that judge what `discover` found: values in, values out, like the core.
 const JUDGES: &[&str] = &["inventory", "lint"];
