@@ -71,6 +71,13 @@ pub enum Condition {
         /// Which.
         certificate: Subject,
     },
+    /// A certificate itself runs out soon.
+    Expiring {
+        /// Which.
+        certificate: Subject,
+        /// Its notAfter, UTC.
+        not_after: UnixTime,
+    },
     /// A responder is down past the middle of the windows behind it.
     ResponderDown {
         /// Its URL.
@@ -169,6 +176,8 @@ pub enum Happening {
         responder: String,
         /// What was wrong.
         error: String,
+        /// The responder says, in a signed answer, that it knows no such certificate.
+        unknown: bool,
         /// It is not what the last request failed with.
         news: bool,
     },
@@ -242,6 +251,31 @@ pub enum Happening {
         #[serde(flatten)]
         condition: Condition,
     },
+    /// The operator's ACME client is run for a certificate.
+    Renewing {
+        /// Which.
+        certificate: Subject,
+        /// Its words.
+        command: String,
+        /// How often it was run for it, this time included.
+        attempt: u32,
+    },
+    /// It has ended. Whether there is a new certificate is what the next scan shows.
+    RenewalEnded {
+        /// Which was to be renewed.
+        certificate: Subject,
+        /// The last lines that it said.
+        output: String,
+        /// What was wrong, if something was.
+        error: Option<String>,
+    },
+    /// A command that is run at events did not do its work.
+    HookFailed {
+        /// The event it was run at.
+        hook: String,
+        /// What was wrong.
+        error: String,
+    },
     /// An ACME client has renewed certificates and waits for their staples.
     HookCalled {
         /// Who, where the kernel says.
@@ -276,6 +310,9 @@ impl fmt::Display for Condition {
                 write!(f, "{certificate}: clients are or will soon be refused")
             }
             Condition::Revoked { certificate } => write!(f, "{certificate}: revoked, says its CA"),
+            Condition::Expiring { certificate, not_after } => {
+                write!(f, "{certificate}: the certificate itself runs out at {not_after}; renew it")
+            }
             Condition::ResponderDown { responder } => {
                 write!(f, "{responder}: the responder is down")
             }

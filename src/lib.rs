@@ -32,6 +32,7 @@
 //! | [`reload`] | shell | systemd, signals, commands; noticing others' reloads |
 //! | [`confirm`] | shell | handshakes that show what is served |
 //! | [`serve`] | shell | the control socket, the loopback OCSP responder, metrics and status page |
+//! | [`hooks`] | shell | the operator's commands, run at events |
 //! | [`audit`] | shell | the append-only record of what happened, and what was stapled when |
 //! | [`clock`], [`files`], [`command`] | shell | the machine's clocks; files that appear whole or not at all; commands without a shell |
 //! | [`config`] | | the configuration file and what it means |
@@ -46,12 +47,9 @@
 //!
 //! - Core modules import no shell module, no tokio, no files, sockets or environment, and no clock: the
 //!   instant is an argument. `plan` knows no staples, paths or server names, only facts and digests.
-<<<<<<< HEAD
+//! - Shell modules import core modules (and `files` and `command`) only; `agent` and `cli` alone bring them together.
 //! - Shell modules import core modules (and `files`) only; `agent` and `cli` alone bring them together.
 //! - `lint` and `inventory` judge what `discover` found, and touch nothing themselves.
-=======
-//! - Shell modules import core modules (and `files` and `command`) only; `agent` and `cli` alone bring them together.
->>>>>>> f7e6c08 (command: what runs a command without a shell serves others than reloads)
 //! - Only [`ocsp::verify`] makes a [`ocsp::Staple`]. `store` keeps nothing else; `publish` writes a
 //!   staple, the `tryLater` placeholder, or nothing. Bytes read back from disk are verified again;
 //!   of what was verified before, only the arithmetic of a signature is passed over, by the digest of
@@ -86,6 +84,7 @@ pub mod discover;
 pub mod fetch;
 pub mod files;
 pub mod happening;
+pub mod hooks;
 pub mod inventory;
 pub mod lint;
 pub mod ocsp;

@@ -54,6 +54,8 @@ pub(super) struct Fresh {
 pub(super) struct Failure {
     pub(super) fault: FetchFault,
     pub(super) text: String,
+    /// The responder says that its CA issued no such certificate.
+    pub(super) unknown: bool,
 }
 
 impl Errand {
@@ -133,7 +135,9 @@ impl Errand {
                 "{} does not know the certificate (unknown); ask the CA whether it was ever issued",
                 self.url
             );
-            return Err(Setback { other_hash: true, ..Setback::certificate(text) });
+            let mut setback = Setback::certificate(text);
+            (setback.other_hash, setback.failure.unknown) = (true, true);
+            return Err(setback);
         }
         let validators = answered.validators;
         let fresh_for = answered.fresh_for;
@@ -174,7 +178,11 @@ struct Setback {
 
 impl Setback {
     fn new(fault: FetchFault, text: String) -> Self {
-        Setback { failure: Failure { fault, text }, other_hash: false, other_request: false }
+        Setback {
+            failure: Failure { fault, text, unknown: false },
+            other_hash: false,
+            other_request: false,
+        }
     }
 
     fn certificate(text: String) -> Self {

@@ -5,6 +5,7 @@ use super::looking::Looked;
 use super::model::Scanned;
 use super::reloading::Due;
 use crate::fetch::AskError;
+use crate::hooks;
 use crate::plan::{CertId, Event, ReloadFault, ResponderId, ServerId};
 use crate::reload::Snapshot;
 
@@ -23,6 +24,10 @@ pub(super) enum Message {
     Looked(Looked),
     /// A scan of configurations and folders.
     Scanned(Box<Scanned>),
+    /// The operator's ACME client has ended: its last words, or what was wrong.
+    Renewed { cert: CertId, outcome: Result<String, String> },
+    /// A command of the operator's was run at an event.
+    HookEnded(hooks::Ended),
     /// Issuers were looked for at an AIA URL; DER.
     IssuersFetched { url: String, outcome: Result<Vec<Vec<u8>>, AskError> },
 }

@@ -10,7 +10,9 @@
 
 mod answering;
 mod asking;
+mod calling;
 mod ensure;
+mod expiring;
 mod guarding;
 mod hooking;
 mod issuers;
@@ -62,9 +64,13 @@ use crate::digest::Fingerprint;
 use crate::discover::{Names, Scanner, Watched, Watcher};
 use crate::fetch::{self, Fetcher};
 use crate::happening::Happening;
+use crate::hooks::Hooks;
 use crate::pki::Certificate;
 use crate::pki::signature::Checked;
-use crate::plan::{Attempts, CertId, Content, Event, Planner, Policy, ServerId, TargetId};
+use crate::plan::{
+    Attempts, CertId, Content, Event, Expiry, ExpiryPolicy, Planner, Policy, RenewalAttempts,
+    ServerId, TargetId,
+};
 use crate::serve::control::{Call, Control, Order, SOCKET};
 use crate::serve::responder::Listener;
 use crate::store::{self, StateDir, Store, StoreError};
@@ -170,6 +176,18 @@ pub struct Agent {
     warming_pace: Arc<warming::Pace>,
     refreshing: Vec<Refreshing>,
     hooking: Vec<Hooking>,
+    hooks: Hooks,
+    /// What is wrong with the operator's commands.
+    failed_commands: BTreeMap<String, String>,
+    expiry: Expiry,
+    /// When it has something to do.
+    expiry_due: UnixTime,
+    /// The same of the planner.
+    planner_wakes: Option<crate::time::Now>,
+    /// Attempts to renew certificates, over restarts.
+    renewals: BTreeMap<Fingerprint, RenewalAttempts>,
+    /// Where some hook is run at certificates that are new.
+    seen: Option<calling::Seen>,
     progress_told: Instant,
     /// What the last scan could not read or use.
     scan_problems: Vec<String>,
@@ -269,6 +287,17 @@ impl Agent {
             warming_pace: Arc::default(),
             refreshing: Vec::new(),
             hooking: Vec::new(),
+            hooks: Hooks::default(),
+            expiry: Expiry::new(ExpiryPolicy {
+                warn_below: settings.expiry_warn_below,
+                renews: false,
+                seed,
+            }),
+            expiry_due: UnixTime::MAX,
+            planner_wakes: None,
+            renewals: BTreeMap::new(),
+            seen: None,
+            failed_commands: BTreeMap::new(),
             progress_told: Instant::now(),
             scan_problems: Vec::new(),
             problems: Vec::new(),
@@ -340,6 +369,8 @@ impl Agent {
         let mut sighted: Option<Instant> = None;
         let mut watchdog = sd_notify::watchdog_enabled().map(|within| every(within / 2));
         let mut beat = every(life::BEAT);
+        self.start_hooks();
+        self.expiry.configured(self.expiry_policy(true));
         self.observe(Happening::Started {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: config::digest(config.as_deref()),
@@ -422,6 +453,7 @@ impl Agent {
 
     /// What follows from whatever happened.
     fn follow_up(&mut self) {
+        self.look_at_expiry();
         if let Some(Err(error)) = self.wake_at.take().map(|at| self.alarm.set(at)) {
             tracing::error!(%error, "cannot set the alarm; what is due may be late");
         }
@@ -480,6 +512,8 @@ impl Agent {
         self.profiles = profiles;
         self.responder_configured();
         self.metrics_configured();
+        self.start_hooks();
+        self.expiry.configured(self.expiry_policy(true));
         let seed = self.store.as_ref().map_or(0, |store| store.seed());
         self.handle(Event::Configured(Policy { seed, ..self.settings.policy }));
         self.rescan_from_scratch();

@@ -147,6 +147,7 @@ impl Agent {
             self.reload_if_right(due);
         }
         self.hooks_see(&scan);
+        self.remember_seen();
         if self.scan_again {
             self.rescan();
         }
@@ -297,6 +298,7 @@ impl Agent {
             self.answer_about(&known);
             self.world.certificates.insert(id, known);
             self.discovered(id);
+            self.follow_life(id);
             self.handle(Event::Found(facts));
         }
     }
@@ -426,6 +428,7 @@ impl Agent {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
+            self.life_is_over(id);
             let certificate = self.subject(id);
             self.observe(Happening::Removed { certificate });
             self.world.certificates.remove(&id);

@@ -12,6 +12,7 @@ impl Agent {
             counters.observe(&happening, self.clock.now().wall);
         }
         log(&happening);
+        self.call_hooks(&happening);
         if let Some(recorder) = &self.recorder {
             recorder.observe(self.clock.now().wall, happening);
         }
@@ -170,6 +171,15 @@ fn log(happening: &Happening) {
         }
         Happening::Begins { condition } => log_begin(condition),
         Happening::Ends { condition } => tracing::info!("over: {condition}"),
+        Happening::Renewing { certificate, command, attempt } => {
+            tracing::info!(cert = %certificate, command, attempt, "renewing");
+        }
+        Happening::RenewalEnded { certificate, output, error: None } => {
+            tracing::info!(cert = %certificate, "the renewal has ended: {output}");
+        }
+        // The complaint about it is in the log.
+        Happening::RenewalEnded { .. } => {}
+        Happening::HookFailed { hook, error } => tracing::debug!(hook, error, "a hook failed"),
         Happening::HookCalled { uid, paths } => {
             tracing::info!(uid, ?paths, "a hook waits for staples");
         }
@@ -191,7 +201,10 @@ fn log_published(target: &str, content: &Lying) {
 
 fn log_begin(condition: &Condition) {
     match condition {
-        Condition::Late { .. } | Condition::ResponderDown { .. } | Condition::ClockSuspect => {
+        Condition::Late { .. }
+        | Condition::Expiring { .. }
+        | Condition::ResponderDown { .. }
+        | Condition::ClockSuspect => {
             tracing::warn!("{condition}");
         }
         _ => tracing::error!("{condition}"),

@@ -60,7 +60,10 @@ impl Agent {
                 }
             }
             Action::Tell(notice) => self.tell(notice),
-            Action::WakeAt(at) => self.wake_at = Some(at),
+            Action::WakeAt(at) => {
+                self.planner_wakes = Some(at);
+                self.set_wake();
+            }
         }
     }
 
@@ -73,13 +76,16 @@ impl Agent {
             Message::Reloaded { server, outcome } => self.reloaded(server, outcome),
             Message::Looked(looked) => self.looked(looked),
             Message::Scanned(scanned) => self.take_in(*scanned),
+            Message::Renewed { cert, outcome } => self.renewed(cert, outcome),
+            Message::HookEnded(ended) => self.hook_ended(ended),
             Message::IssuersFetched { url, outcome } => self.issuers_fetched(&url, outcome),
         }
     }
 
     fn fetch(&mut self, cert: CertId, from: ResponderId, ask: Ask) {
         let fault = FetchFault::Certificate;
-        let gone = || Failure { fault, text: "the certificate is gone".to_owned() };
+        let text = || "the certificate is gone".to_owned();
+        let gone = || Failure { fault, text: text(), unknown: false };
         let Some((known, issued)) = self
             .world
             .certificates
@@ -158,10 +164,10 @@ impl Agent {
                 }
                 None => Err(FetchFault::Certificate),
             },
-            Err(Failure { fault, text }) => {
+            Err(Failure { fault, text, unknown }) => {
                 let news = known.last_error.as_deref() != Some(text.as_str());
                 known.last_error = Some(text.clone().into());
-                happened = Some(Err((text, news)));
+                happened = Some(Err((text, news, unknown)));
                 Err(fault)
             }
         };
@@ -169,8 +175,14 @@ impl Agent {
             Some(Ok((staple, unchanged))) => {
                 self.observe(Happening::Answered { certificate, responder, staple, unchanged });
             }
-            Some(Err((error, news))) => {
-                self.observe(Happening::NotAnswered { certificate, responder, error, news });
+            Some(Err((error, news, unknown))) => {
+                self.observe(Happening::NotAnswered {
+                    certificate,
+                    responder,
+                    error,
+                    unknown,
+                    news,
+                });
             }
             None => {}
         }

@@ -34,6 +34,10 @@ impl Agent {
             tracing::warn!(%error, "a learned issuer is lost");
         }
         self.checked = dir.checked();
+        self.renewals = dir.renewals().unwrap_or_else(|error| {
+            tracing::warn!(%error, "earlier attempts to renew are forgotten");
+            Default::default()
+        });
         self.checked_due = self.checked.is_empty();
         let names = dir.names().map_err(|error| error.to_string());
         let names =

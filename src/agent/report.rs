@@ -48,7 +48,8 @@ impl Agent {
             loopback: self.loopback_status(),
             problems: {
                 let problems = self.scan_problems.iter().chain(self.obstacles.values());
-                let problems = problems.chain(&self.problems).cloned();
+                let problems =
+                    problems.chain(self.failed_commands.values()).chain(&self.problems).cloned();
                 problems.chain(self.recorder.as_ref().and_then(Recorder::problem)).collect()
             },
         }
@@ -79,13 +80,18 @@ impl Agent {
         let state = state(known, effective_expiry, now);
         let places: Vec<_> =
             view.targets.iter().filter_map(|id| self.world.places.get(id)).collect();
+        let mut reason = sentence(state, known, &view, effective_expiry, now);
+        let expiring = self.expiry.is_expiring(id);
+        if expiring {
+            reason += &format!("; the certificate itself runs out at {}", known.leaf.not_after());
+        }
         Some(CertificateStatus {
             name: known.name().to_string(),
             fingerprint: known.leaf.fingerprint(),
             subject: subject(known),
             must_staple: view.must_staple,
             state,
-            reason: sentence(state, known, &view, effective_expiry, now),
+            reason,
             severity: view.severity.into(),
             troubles: view.troubles.clone(),
             this_update: held.map(|staple| staple.this_update()),
@@ -99,6 +105,7 @@ impl Agent {
             last_error: known.last_error.as_deref().map(str::to_owned),
             failures: view.failures,
             not_after: known.leaf.not_after(),
+            expiring,
             responders: known.responders.iter().map(|id| self.world.url(*id).to_string()).collect(),
             targets: view.targets.iter().filter_map(|id| self.target_status(known, *id)).collect(),
             served: self.served(&view, &places),

@@ -144,6 +144,9 @@ pub struct CertificateStatus {
     pub failures: u32,
     /// The leaf's notAfter.
     pub not_after: UnixTime,
+    /// It runs out itself soon: `[expiry] warn_below`.
+    #[serde(default)]
+    pub expiring: bool,
     /// Where it is asked about.
     pub responders: Vec<String>,
     /// Where its staple is published.

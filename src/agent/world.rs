@@ -43,6 +43,10 @@ impl<T: Clone + Eq + Hash> Numbers<T> {
         number
     }
 
+    pub(super) fn is_known(&self, thing: &T) -> bool {
+        self.numbers.contains_key(thing)
+    }
+
     pub(super) fn thing(&self, number: u32) -> &T {
         &self.things[number as usize]
     }

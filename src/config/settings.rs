@@ -9,6 +9,7 @@ use super::reader::{Complaints, StringOrStrings};
 use super::report::Complaint;
 use crate::discover::{Kind, STAPLE_TEMPLATE, Watch};
 use crate::fetch::Method;
+use crate::hooks;
 use crate::ocsp::{CertIdHash, MissingNextUpdate};
 use crate::plan;
 use crate::reload::Mode;
@@ -47,7 +48,7 @@ pub struct Settings {
     /// The operator's ACME client; `{name}` stands for the certificate's name.
     pub renew: Vec<String>,
     /// Commands to run at events.
-    pub hooks: Vec<Hook>,
+    pub hooks: Vec<hooks::Settings>,
 }
 
 /// `[[server]]`.
@@ -152,30 +153,6 @@ pub enum Listen {
     /// A unix socket.
     Unix(PathBuf),
 }
-
-/// `[[hook]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hook {
-    /// The events it runs at.
-    pub on: Vec<String>,
-    /// The program and its arguments.
-    pub command: Vec<String>,
-}
-
-/// The events a hook can be run at.
-pub const HOOK_EVENTS: &[&str] = &[
-    "discovered",
-    "refreshed",
-    "at-risk",
-    "revoked",
-    "unknown",
-    "expiring",
-    "reload-failed",
-    "served-mismatch",
-    "clock-suspect",
-    "responder-down",
-    "responder-up",
-];
 
 impl Settings {
     /// Gives `file` its meaning; what is wrong with it gathers in `complaints`.
@@ -385,20 +362,26 @@ fn listen(text: &Text, runtime_dir: &Path, complain: Complain<'_>) -> Option<Lis
     }
 }
 
-fn hook(file: file::Hook, complain: Complain<'_>) -> Hook {
+fn hook(file: file::Hook, complain: Complain<'_>) -> hooks::Settings {
+    let hint = || {
+        let names: Vec<_> = hooks::Event::NAMED.iter().map(|(name, _)| *name).collect();
+        format!("the events are {}", names.join(", "))
+    };
     if file.command.is_empty() {
         complain(Complaint::new(file.place.clone(), "this hook has no command"));
     }
     if file.on.is_empty() {
-        complain(
-            Complaint::new(file.place, "this hook never runs: on is missing")
-                .hint(format!("the events are {}", HOOK_EVENTS.join(", "))),
-        );
+        let complaint = Complaint::new(file.place, "this hook never runs: on is missing");
+        complain(complaint.hint(hint()));
     }
-    for event in file.on.iter().filter(|event| !HOOK_EVENTS.contains(&event.get_ref().as_str())) {
-        let message = format!("unknown event {:?}", event.get_ref());
-        let hint = format!("the events are {}", HOOK_EVENTS.join(", "));
-        complain(Complaint::new(event.span(), message).hint(hint));
-    }
-    Hook { on: plain(file.on), command: plain(file.command) }
+    let event = |text: &Text| {
+        let event = text.get_ref().parse::<hooks::Event>();
+        let complaint = || {
+            let message = format!("unknown event {:?}", text.get_ref());
+            Complaint::new(text.span(), message).hint(hint())
+        };
+        event.inspect_err(|_| complain(complaint())).ok()
+    };
+    let on = file.on.iter().filter_map(event).collect();
+    hooks::Settings { on, command: plain(file.command) }
 }

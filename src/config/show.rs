@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::settings::{CertIdHashChoice, Hook, IssuerProfile, Listen, Nonce, Server, Settings};
+use super::settings::{CertIdHashChoice, IssuerProfile, Listen, Nonce, Server, Settings};
 use crate::discover::Watch;
 use crate::fetch::Method;
+use crate::hooks;
 use crate::ocsp::{CertIdHash, MissingNextUpdate};
 use crate::plan::{OnExpired, OnRevoked, Policy};
 use crate::reload::Mode;
@@ -213,6 +214,7 @@ fn listen(listen: &Listen) -> Value {
     }
 }
 
-fn hook(hook: &Hook) -> Value {
-    table([("on", strings(&hook.on)), ("command", strings(&hook.command))]).into()
+fn hook(hook: &hooks::Settings) -> Value {
+    let on: Vec<String> = hook.on.iter().map(ToString::to_string).collect();
+    table([("on", strings(&on)), ("command", strings(&hook.command))]).into()
 }

@@ -15,6 +15,8 @@
 //!
 //! What all of them share while an event is handled lies on the `desk`, and every instant at which
 //! something is to be looked at again stands in the `agenda`: nothing is ever searched for.
+//!
+//! Apart from it, [`Expiry`] follows when certificates themselves run out.
 
 mod action;
 mod agenda;
@@ -22,6 +24,7 @@ mod backoff;
 mod certificates;
 mod desk;
 mod event;
+mod expiry;
 mod facts;
 mod holding;
 mod pending;
@@ -38,6 +41,7 @@ mod window;
 
 pub use action::{About, Action, Ask, Memory, Notice, Why};
 pub use event::{Answer, Event, FetchFault, PublishFault, ReloadFault, Served, Sighting, Want};
+pub use expiry::{Expiry, ExpiryAction, ExpiryPolicy, Life, RenewalAttempts};
 pub use facts::{
     Attempts, Bare, CertId, Certificate, Content, Delivery, Facts, Loaded, OnExpired, OnRevoked,
     Policy, ResponderId, Server, ServerId, TakesUp, Target, TargetId,

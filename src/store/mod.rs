@@ -19,6 +19,7 @@ mod attempts;
 mod journal;
 mod loaded;
 mod lock;
+mod renewals;
 mod responses;
 mod small;
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{StateDir, Store, StoreError};
-use crate::digest::Digest;
+use crate::digest::{Digest, Fingerprint};
 use crate::files::{self, Entry, FileError, Step};
 use crate::pki::Certificate;
 use crate::pki::signature::Checked;
@@ -68,7 +68,26 @@ impl StateDir {
     }
 }
 
+impl StateDir {
+    /// The certificates that were seen before, as [`Store::remember_seen`] left them; `None` where that was
+    /// never done or cannot be told.
+    pub fn seen(&self) -> Option<Vec<Fingerprint>> {
+        let bytes = files::read(&self.root.join("seen"), MAX_CHECKED_BYTES).ok()??;
+        let (digests, []) = bytes.as_chunks::<32>() else { return None };
+        Some(digests.iter().map(|digest| Digest::from_bytes(*digest)).collect())
+    }
+}
+
 impl Store {
+    /// Remembers which certificates were seen.
+    ///
+    /// # Errors
+    /// The disk may be full.
+    pub fn remember_seen(&self, fingerprints: &[Fingerprint]) -> Result<(), StoreError> {
+        let bytes: Vec<u8> = fingerprints.iter().flat_map(|one| *one.as_bytes()).collect();
+        Ok(files::write(&self.dir.root.join("seen"), &bytes, 0o644)?)
+    }
+
     /// Remembers signatures that were found good, so that the next start need not do their arithmetic
     /// again. Losing the file costs that time and nothing else, so the disk is not waited for.
     ///

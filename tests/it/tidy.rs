@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const CORE: &[&str] = &["digest", "happening", "ocsp", "pki", "plan", "time"];
 /// Modules that act on the world, one per stage; none knows another.
 const SHELL: &[&str] = &[
-    "audit", "clock", "confirm", "discover", "fetch", "publish", "reload", "serve",
+    "audit", "clock", "confirm", "discover", "fetch", "hooks", "publish", "reload", "serve",
     "store",
 ];
 /// What shell modules may share besides the core: means of acting, without a policy.

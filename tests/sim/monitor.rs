@@ -144,6 +144,7 @@ fn certificate(view: &CertificateView, now: UnixTime) -> CertificateStatus {
         last_error: None,
         failures: view.failures,
         not_after: UnixTime::MAX,
+        expiring: false,
         responders: view.responders.iter().map(|id| url(id.0)).collect(),
         targets: view.targets.iter().map(|_| target.clone()).collect(),
         served: None,

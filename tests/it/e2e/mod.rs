@@ -1,6 +1,7 @@
 //! The built agent against a real nginx, from the certificate on disk to the client's handshake.
 
 mod boot;
+mod commands;
 mod crash;
 mod hook;
 mod hosts;
