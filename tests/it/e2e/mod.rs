@@ -1,5 +1,6 @@
 //! The built agent against a real nginx, from the certificate on disk to the client's handshake.
 
+mod acme;
 mod boot;
 mod commands;
 mod crash;

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod disk;
 pub mod judge;
 pub mod nginx;
+pub mod pebble;
 pub mod port;
 pub mod program;
 pub mod responder;

@@ -8,16 +8,20 @@ use std::process::{Child, Command, Stdio};
 const PACKAGES: &[(&str, &str)] = &[
     ("apache2", "apache2"),
     ("apachectl", "apache2"),
+    ("certbot", "certbot"),
     ("cfssl", "golang-cfssl"),
     ("chromium", "chromium"),
     ("curl", "curl"),
+    ("dehydrated", "dehydrated"),
     ("exim4", "exim4-daemon-light"),
     ("gnutls-cli", "gnutls-bin"),
     ("haproxy", "haproxy"),
     ("hitch", "hitch"),
+    ("lego", "lego"),
     ("lighttpd", "lighttpd"),
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
+    ("pebble", "pebble"),
     ("promtool", "prometheus"),
 ];
 
