@@ -96,9 +96,11 @@ impl Agent {
             let length = hook.order.deadline_seconds.map_or(usual, Duration::from_secs);
             let until = hook.since + length;
             let is_new = waiting.insert(id, Awaited { until, said: None }).is_none();
-            if is_new && known.held.is_none() {
+            let now = self.clock.now();
+            let in_date = known.held.as_ref().is_some_and(|staple| staple.expires() > now.wall);
+            if is_new && !in_date {
                 let left = until.saturating_duration_since(Instant::now());
-                let until = self.clock.now().uptime + left;
+                let until = now.uptime + left;
                 self.handle(Event::Wanted(vec![id], Want::Hook { until }));
             }
         }

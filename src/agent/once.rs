@@ -1,8 +1,10 @@
 //! The agent for one command: a refresh without a running agent, or a look that changes nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::refreshing::Progress;
 use super::status::Document;
@@ -44,21 +46,25 @@ pub async fn refresh_here(
     }
 }
 
-/// Waits in this process, under the lock, until what was renewed has its staple, and hands every line
-/// of progress to `said`.
+/// Waits in this process, under the lock, until what was renewed has its staple, or for `within`, and hands
+/// every line of progress to `said`; the last one is [`Progress::Done`] unless time was up.
 ///
 /// # Errors
 /// [`StartError`], or what `said` returns.
 pub async fn hook_here(
     settings: Settings,
     order: Hook,
+    within: Duration,
     mut said: impl FnMut(&Progress) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
     let (replies, mut lines) = mpsc::unbounded_channel();
     agent.hook(order, replies);
+    let end = Instant::now() + within;
     while agent.is_hooking() {
-        agent.step().await;
+        if timeout_at(end, agent.step()).await.is_err() {
+            return Ok(());
+        }
         agent.follow_up();
         while let Ok(line) = lines.try_recv() {
             said(&serde_json::from_slice(&line)?)?;
@@ -77,5 +83,6 @@ pub async fn look(settings: Settings) -> Result<Document, StartError> {
     while !agent.scanned {
         agent.step().await;
     }
+    agent.look_at_expiry();
     Ok(agent.document())
 }

@@ -1,5 +1,6 @@
 //! `staplekeeper hook`: what ACME clients run after a renewal and before they reload a server.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf, absolute};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,20 +9,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::client::{Client, Line, Refused};
-use crate::agent::{self, Progress};
+use crate::agent::{self, Progress, StartError};
 use crate::config::Settings;
 use crate::files;
 use crate::pki::Certificate;
 use crate::pki::pem::read_certificates;
 use crate::serve::control::Hook;
+use crate::store::StoreError;
 use crate::time::parse_duration;
 
 /// The longest file that may hold a certificate, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 /// How long an agent that has gone in the midst of it has to come back: it may be being upgraded.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(60);
+/// An agent that is started cannot work while this process does, so it looks whether there is one.
+const HERE_FOR: Duration = Duration::from_secs(8);
 /// Between two calls meanwhile.
-const CALLS_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const CALLS_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// After a renewal, before the reload: wait until the new certificate's staple is published
 ///
@@ -52,26 +56,32 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
         waited_seconds: 0,
     };
     let mut tally = Tally::default();
-    let mut last_heard = None;
+    let mut lost: Option<Instant> = None;
     while tally.done.is_none() {
         order.waited_seconds = begun.elapsed().as_secs();
         match Client::call(&settings).await? {
             Line::Agent(client) => {
                 let said = |line: &[u8]| tally.take(&serde_json::from_slice(line)?);
-                if let Err(error) = client.hook(&order, said).await {
-                    // What it had said counts for nothing: it is said anew.
-                    tally = Tally::default();
-                    let since = *last_heard.get_or_insert_with(Instant::now);
-                    if since.elapsed() > COMES_BACK_WITHIN || error.is::<Refused>() {
+                match client.hook(&order, said).await {
+                    Err(error) if error.is::<Refused>() || error.is::<serde_json::Error>() => {
                         return Err(error);
                     }
-                } else {
-                    last_heard = Some(Instant::now());
+                    // It ended in the midst of it: another one is told the same anew.
+                    Err(_) | Ok(()) => {}
                 }
+                lost = Some(Instant::now());
             }
-            Line::Nobody if last_heard.is_none_or(|at| at.elapsed() > COMES_BACK_WITHIN) => {
+            Line::Nobody if lost.is_none_or(|at| at.elapsed() > COMES_BACK_WITHIN) => {
                 let said = |progress: &Progress| tally.take(progress);
-                agent::hook_here(settings.clone(), order.clone(), said).await?;
+                let here = agent::hook_here(settings.clone(), order.clone(), HERE_FOR, said).await;
+                match here.map_err(|error| error.downcast::<StartError>()) {
+                    // An agent is about to answer, or another command is at work.
+                    Err(Ok(StartError::Store(StoreError::Locked { .. })))
+                        if begun.elapsed() < COMES_BACK_WITHIN => {}
+                    Err(Ok(error)) => return Err(error.into()),
+                    Err(Err(error)) => return Err(error),
+                    Ok(()) => {}
+                }
             }
             Line::Nobody => {}
         }
@@ -120,6 +130,8 @@ fn first(path: &Path) -> Option<Arc<Certificate>> {
 #[derive(Default)]
 struct Tally {
     done: Option<(usize, usize)>,
+    /// What was printed: another agent says it again.
+    shown: BTreeSet<String>,
 }
 
 impl Tally {
@@ -127,10 +139,16 @@ impl Tally {
         match progress {
             Progress::Refused { reason } => bail!(Refused(reason.clone())),
             Progress::Done { good, bad } => self.done = Some((*good, *bad)),
-            Progress::Note { text } => anstream::eprintln!("{text}"),
+            Progress::Note { text } if self.shown.insert(text.clone()) => {
+                anstream::eprintln!("{text}")
+            }
+            Progress::Note { .. } => {}
             Progress::Certificate(verdict) => {
                 let word = if verdict.good { "ok" } else { "FAILED" };
-                anstream::println!("{}\t{word}\t{}", verdict.name, verdict.text);
+                let line = format!("{}\t{word}\t{}", verdict.name, verdict.text);
+                if self.shown.insert(line.clone()) {
+                    anstream::println!("{line}");
+                }
             }
         }
         Ok(())

@@ -3,12 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::logging::{self, Level};
-use crate::agent::Agent;
+use crate::agent::{Agent, StartError};
 use crate::clock::SystemClock;
-use crate::config;
+use crate::config::{self, Settings};
 use crate::serve::responder::Listener;
+use crate::store::StoreError;
+
+/// How long a command that works without an agent may keep this one from starting.
+const LOCKED_FOR: Duration = Duration::from_secs(15);
 
 pub(super) fn run(path: Option<&Path>) -> anyhow::Result<ExitCode> {
     logging::start(Level::Changes);
@@ -19,9 +24,21 @@ pub(super) fn run(path: Option<&Path>) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let agent = Agent::new(settings, Arc::new(SystemClock))?;
+        let agent = new(settings).await?;
         agent.run(path.map(PathBuf::from), given).await?;
         anyhow::Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn new(settings: Settings) -> Result<Agent, StartError> {
+    let begun = Instant::now();
+    loop {
+        match Agent::new(settings.clone(), Arc::new(SystemClock)) {
+            Err(StartError::Store(StoreError::Locked { .. })) if begun.elapsed() < LOCKED_FOR => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }

@@ -2,7 +2,8 @@
 //! without its staple.
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,31 @@ fn what_needs_no_staple_is_not_waited_for() {
     fs::write(elsewhere.join("fullchain.pem"), copy).expect("ours");
     let said = scene.agent.command(&["hook", &folder]);
     assert_eq!((said.code, said.out.split('\t').next()), (0, Some("a.test")), "{said:?}");
+}
+
+/// What acme.sh is told to reload by: the shipped script, with what acme.sh sets, and the command behind it.
+#[test]
+fn the_reload_command_of_acme_sh() {
+    let mut scene = Scene::new(3600, &[must("a.test")], "");
+    scene.start();
+    scene.renew("a.test");
+    let binary = Path::new(env!("CARGO_BIN_EXE_staplekeeper"));
+    let ours = binary.parent().expect("it lies in a folder").display();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/acme/acme.sh");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(&script);
+        command.args(words).env("PATH", format!("{ours}:{}", env!("PATH")));
+        command.env("STAPLEKEEPER_CONFIG", scene.agent.config());
+        command.env("CERT_FULLCHAIN_PATH", scene.certificate("a.test"));
+        Said::from(command.output().expect("it can be executed"))
+    };
+    let staple = scene.staple("a.test").display().to_string();
+    let said = run(&["cmp", &staple, &staple]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("its staple is published"), "{said:?}");
+    assert_eq!(scene.published("a.test").worth, Worth::Good);
+    assert_eq!(run(&["false"]).code, 1, "the status is the command's");
+    assert_eq!(run(&[]).code, 0);
 }
 
 /// An upgrade in the midst of a wait, and a host where no agent runs.
