@@ -135,7 +135,7 @@ impl Spot<'_> {
             _ => "it is not stapled any more, and Must-Staple certificates are refused",
         };
         let what = format!("holds a staple that ran out at {until}");
-        self.finding("staple-expired", self.grave(self.stops()), &what, why.to_owned())
+        self.finding("staple-expired", self.grave(self.turns_away()), &what, why.to_owned())
     }
 
     fn missing(&self) -> Finding {
@@ -162,9 +162,9 @@ impl Spot<'_> {
         .to_owned()
     }
 
-    /// The server stops for want of a good staple in the file.
-    fn stops(&self) -> bool {
-        self.block.model.kind == Kind::Exim
+    /// An expired staple in the file turns clients away: nginx hands it out, exim serves nobody.
+    fn turns_away(&self) -> bool {
+        matches!(self.block.model.kind, Kind::Nginx | Kind::Exim)
     }
 
     fn grave(&self, stops: bool) -> Severity {
