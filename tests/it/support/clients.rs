@@ -13,7 +13,7 @@ use super::scene::Scene;
 /// # Errors
 /// What it says.
 pub fn gnutls(root: &Path, door: impl Into<Door>, name: &str) -> Result<(), String> {
-    let Door { port, starttls } = door.into();
+    let Door { port, starttls, .. } = door.into();
     let mut command = Command::new(program("gnutls-cli"));
     command.args(["--sni-hostname", name, "--verify-hostname", name]);
     command.args(starttls.map(|_| "--starttls-proto=smtp"));
@@ -26,7 +26,7 @@ pub fn gnutls(root: &Path, door: impl Into<Door>, name: &str) -> Result<(), Stri
 /// # Errors
 /// What it says.
 pub fn curl(root: &Path, door: impl Into<Door>, name: &str) -> Result<(), String> {
-    let Door { port, starttls } = door.into();
+    let Door { port, starttls, .. } = door.into();
     let mut command = Command::new(program("curl"));
     command.args(["--silent", "--show-error", "--cert-status", "--noproxy", "*", "--cacert"]);
     command.arg(root).args(["--resolve", &format!("{name}:{port}:127.0.0.1")]);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use staplekeeper::confirm::{Address, Look, StartTls, look};
+use staplekeeper::confirm::{Address, KeyKind, Look, StartTls, look};
 use staplekeeper::digest::{Digest, Fingerprint};
 use staplekeeper::ocsp::{self, Rejection, Response, Rules, Status, TRY_LATER};
 use staplekeeper::pki::{Certificate, Issued};
@@ -22,11 +22,13 @@ pub struct Door {
     pub port: u16,
     /// What is spoken before TLS.
     pub starttls: Option<StartTls>,
+    /// Which key the certificate is to have, where there are several.
+    pub key: Option<KeyKind>,
 }
 
 impl From<u16> for Door {
     fn from(port: u16) -> Door {
-        Door { port, starttls: None }
+        Door { port, starttls: None, key: None }
     }
 }
 
@@ -114,10 +116,10 @@ pub fn handshake(
 }
 
 async fn seen(leaves: Vec<Identity>, door: Door, name: &str) -> Result<Shown, String> {
-    let Door { port, starttls } = door;
+    let Door { port, starttls, key } = door;
     let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let server_name = Some(name.to_owned());
-    let wanted = Look { server_name, starttls, ..Look::at(address) };
+    let wanted = Look { server_name, starttls, key, ..Look::at(address) };
     let seen = look(&wanted).await.map_err(|error| format!("{error}: {error:?}"))?;
     if let Some(why) = seen.broke_off {
         return Err(why);
@@ -140,6 +142,22 @@ pub struct Clients {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Where clients go again and again.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// What it is counted under.
+    label: String,
+    site: String,
+    door: Door,
+}
+
+impl Visit {
+    /// Visits to `site`, counted under `label`.
+    pub fn new(label: &str, site: &str, door: Door) -> Visit {
+        Visit { label: label.to_owned(), site: site.to_owned(), door }
+    }
+}
+
 /// What the handshakes showed, per name.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -148,6 +166,8 @@ pub struct Counts {
     staples: BTreeMap<String, BTreeSet<i64>>,
     /// Handshakes that failed.
     pub failed: usize,
+    /// When the server stapled nothing.
+    pub bare: Vec<Instant>,
     /// The first of what was wrong or failed, in words.
     pub notes: Vec<String>,
 }
@@ -196,16 +216,21 @@ impl Clients {
         pause: Duration,
     ) -> Clients {
         let door = door.into();
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let visits = names.iter().map(|name| Visit::new(name, name, door));
+        Clients::visiting(authority, visits.collect(), pause)
+    }
+
+    /// One thread for all visits; `pause` between handshakes.
+    pub fn visiting(authority: &Arc<Authority>, visits: Vec<Visit>, pause: Duration) -> Clients {
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Counts>>::default());
         let (told, book, authority) = (stop.clone(), counts.clone(), authority.clone());
         let thread = thread::spawn(move || {
             let runtime = runtime();
-            for name in names.iter().cycle() {
+            for Visit { label: name, site, door } in visits.iter().cycle() {
                 if told.load(Ordering::SeqCst) {
                     return;
                 }
-                let shown = runtime.block_on(seen(authority.leaves(), door, name));
+                let shown = runtime.block_on(seen(authority.leaves(), *door, site));
                 let mut counts = book.lock().expect("nobody panics with it");
                 match shown {
                     Ok(shown) => {
@@ -218,6 +243,9 @@ impl Clients {
                             .or_default() += 1;
                         if let (Worth::Good, Some(at)) = (worth, shown.this_update) {
                             counts.staples.entry(name.clone()).or_default().insert(at);
+                        }
+                        if worth == Worth::Nothing {
+                            counts.bare.push(Instant::now());
                         }
                         if worth != Worth::Good {
                             counts.note(format!("{} {name}: {worth:?} {}", now(), shown.why));

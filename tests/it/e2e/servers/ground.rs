@@ -72,7 +72,7 @@ impl Ground {
 
     /// Where clients knock.
     pub(crate) fn door(&self) -> Door {
-        Door { port: self.port, starttls: self.starttls }
+        Door { starttls: self.starttls, ..Door::from(self.port) }
     }
 
     /// Writes chain and key, each by rename, the key first.

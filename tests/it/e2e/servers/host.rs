@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use staplekeeper::confirm::KeyKind;
+
 use super::Server;
 use super::ground::Ground;
 use crate::support::agent::Agent;
 use crate::support::authority::Authority;
-use crate::support::ca::{Draft, Identity};
+use crate::support::ca::{Draft, Identity, Key, Kind};
 use crate::support::clients::{curl, gnutls};
-use crate::support::judge::{self, Clients, Shown, Worth, fingerprint};
+use crate::support::judge::{self, Clients, Door, Shown, Visit, Worth, fingerprint};
 
 /// How long anything may take before a test fails: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,6 +25,8 @@ pub(super) struct Host<S> {
     pub(super) ground: Ground,
     /// What each site presents, or will once its server takes it up.
     leaves: Vec<(&'static str, Draft, Identity)>,
+    /// The certificates with the other key, if there are two.
+    twins: Vec<(&'static str, Draft, Identity)>,
 }
 
 impl<S: Server> Host<S> {
@@ -38,9 +42,17 @@ impl<S: Server> Host<S> {
             (*site, draft.clone(), authority.issue(draft))
         });
         let leaves: Vec<_> = leaves.collect();
+        let twins = S::SITES.iter().filter(|_| S::TWO_KEYS).map(|site| {
+            let draft = Draft { key: Key::new(Kind::Rsa2048), ..draft(site) };
+            (*site, draft.clone(), authority.issue(draft))
+        });
+        let twins: Vec<_> = twins.collect();
         let server = S::new(&ground);
         for (site, _, leaf) in &leaves {
             server.install(&ground, site, leaf);
+        }
+        for (site, _, leaf) in &twins {
+            server.install(&ground, &twin(site), leaf);
         }
         let mut agent = Agent::new();
         server.prepare(&mut agent);
@@ -52,26 +64,44 @@ impl<S: Server> Host<S> {
 "
         };
         agent.configure(&format!("{watch}{own}{tables}"));
-        Host { agent, server, authority, ground, leaves }
+        Host { agent, server, authority, ground, leaves, twins }
     }
 
     /// Starts the agent, then the server, and waits until every site is seen to be stapled.
     pub(super) fn start(&mut self) {
         self.agent.start();
         self.server.start();
+        self.server.settle(&mut self.agent);
         for site in S::SITES {
             self.wait_until_served(site);
         }
     }
 
+    /// Starts the server; gives how long clients should have waited.
+    pub(super) fn begin(&mut self) -> Duration {
+        self.server.start();
+        let begun = Instant::now();
+        self.server.settle(&mut self.agent);
+        begun.elapsed()
+    }
+
     /// Waits until a site presents its certificate as it lies on disk, with a good staple.
     pub(super) fn wait_until_served(&mut self, site: &str) -> Shown {
         let leaf = fingerprint(self.leaf(site));
-        self.wait_until(&format!("{site} with a good staple"), |host| {
+        let shown = self.wait_until(&format!("{site} with a good staple"), |host| {
             let shown = host.handshake(site)?;
             let right = shown.leaf == leaf && shown.worth == Worth::Good;
             if right { Ok(shown) } else { Err(format!("{shown:?}")) }
-        })
+        });
+        if let Some((.., other)) = self.twins.iter().find(|(name, ..)| *name == site) {
+            let leaf = fingerprint(other);
+            self.wait_until(&format!("{site} with RSA and a good staple"), |host| {
+                let shown = host.handshake_with_twin(site)?;
+                let right = shown.leaf == leaf && shown.worth == Worth::Good;
+                if right { Ok(()) } else { Err(format!("{shown:?}")) }
+            });
+        }
+        shown
     }
 
     /// Waits until `wanted` is had; gives it.
@@ -111,8 +141,19 @@ impl<S: Server> Host<S> {
 
     /// Issues another certificate for a site, with the same key, and installs it.
     pub(super) fn renew(&mut self, site: &str) {
+        if let Some(entry) = self.twins.iter_mut().find(|(name, ..)| *name == site) {
+            let serial = Draft::leaf(site).serial;
+            entry.2 = self.authority.issue(Draft { serial, ..entry.1.clone() });
+            self.server.install(&self.ground, &twin(site), &entry.2);
+        }
         let leaf = self.issue_next(site);
         self.server.install(&self.ground, site, &leaf);
+    }
+
+    /// All that a site presents.
+    pub(super) fn all_leaves(&self, site: &str) -> Vec<Identity> {
+        let all = self.leaves.iter().chain(&self.twins);
+        all.filter(|(name, ..)| *name == site).map(|(.., leaf)| leaf.clone()).collect()
     }
 
     /// One handshake, judged.
@@ -120,13 +161,33 @@ impl<S: Server> Host<S> {
     /// # Errors
     /// The handshake's.
     pub(super) fn handshake(&self, site: &str) -> Result<Shown, String> {
-        judge::handshake(&self.authority, self.ground.door(), site)
+        judge::handshake(&self.authority, self.door(), site)
+    }
+
+    /// One handshake for the certificate with the other key, judged.
+    ///
+    /// # Errors
+    /// The handshake's.
+    pub(super) fn handshake_with_twin(&self, site: &str) -> Result<Shown, String> {
+        judge::handshake(&self.authority, self.twins_door(), site)
+    }
+
+    fn door(&self) -> Door {
+        Door { key: S::TWO_KEYS.then_some(KeyKind::Elliptic), ..self.ground.door() }
+    }
+
+    fn twins_door(&self) -> Door {
+        Door { key: Some(KeyKind::Rsa), ..self.ground.door() }
     }
 
     /// Clients that keep connecting to all sites.
     pub(super) fn clients(&self) -> Clients {
         let pause = Duration::from_millis(20);
-        Clients::start(&self.authority, self.ground.door(), S::SITES, pause)
+        let visit = |site: &&str| Visit::new(site, site, self.door());
+        let other = |site: &&str| Visit::new(&twin(site), site, self.twins_door());
+        let others = S::SITES.iter().filter(|_| S::TWO_KEYS).map(other);
+        let visits = S::SITES.iter().map(visit).chain(others).collect();
+        Clients::visiting(&self.authority, visits, pause)
     }
 
     /// gnutls-cli's verdict on a site.
@@ -155,8 +216,17 @@ impl<S: Server> Host<S> {
             assert_eq!(self.curl(site), Ok(()), "curl --cert-status, {site}");
             let shown = self.handshake(site).expect("a handshake");
             assert_eq!(shown.worth, Worth::Good, "{site}: {shown:?}");
+            if S::TWO_KEYS {
+                let shown = self.handshake_with_twin(site).expect("a handshake");
+                assert_eq!(shown.worth, Worth::Good, "{site}, RSA: {shown:?}");
+            }
         }
     }
+}
+
+/// What a site's certificate with the other key is called.
+pub(super) fn twin(site: &str) -> String {
+    format!("{site}.rsa")
 }
 
 /// Whether a site's certificate carries Must-Staple.

@@ -21,14 +21,18 @@ mod hitch;
 mod host;
 mod lighttpd;
 mod nginx;
+mod nginx_dual;
 mod properties;
 mod record;
+
+use std::time::Instant;
 
 use ground::Ground;
 use staplekeeper::confirm::StartTls;
 
 use crate::support::agent::Agent;
 use crate::support::ca::Identity;
+use crate::support::judge::Worth;
 
 /// What is asked of each server, in the order of the table's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,14 @@ pub(super) trait Server: Sized {
     /// What is spoken on its port before TLS.
     const STARTTLS: Option<StartTls> = None;
 
+    /// Each site has an RSA certificate besides the one with an elliptic key.
+    const TWO_KEYS: bool = false;
+    /// Its first clients go without staples, unless somebody comes before them: it is not judged before
+    /// [`Server::settle`] returns.
+    const WARMED: bool = false;
+    /// What clients are handed once a certificate is revoked.
+    const REVOKED: Worth = Worth::Revoked;
+
     /// Each of its reloads may reset connections that wait to be accepted: no matter of staples.
     const RELOADS_RESET: bool = false;
 
@@ -113,6 +125,14 @@ pub(super) trait Server: Sized {
 
     /// Stops it at once; it may be started again.
     fn stop(&mut self);
+
+    /// Waits until what the first clients set going would be done, where it is done for them.
+    fn settle(&self, _: &mut Agent) {}
+
+    /// Whether a handshake may have gone without a staple then, and nobody can help it.
+    fn excuses(&self, _: Instant) -> bool {
+        false
+    }
 
     /// Has it take up its files, as its owner does after a renewal; returns when it did.
     ///
