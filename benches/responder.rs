@@ -4,6 +4,9 @@
 //! other, over connections that are kept and over new ones. What counts are the ratios within one run.
 //! `SECONDS=5` is the length of a turn, `ROUNDS=3` how many each has, `CONNECTIONS=32` how many ask.
 //!
+//! Beside them stands the processor time that an answer costs its server: where other work is done on the
+//! same machine, it is the steadier figure.
+//!
 //! nginx is as quick as it gets: two workers, no log, no headers but its own; beside it as shipped it is
 //! shown with its files kept open. It is asked for short names, ours for OCSP requests.
 
@@ -38,6 +41,8 @@ const CERTIFICATES: usize = 1000;
 struct Figures {
     per_second: f64,
     p99: Duration,
+    /// Of the server, for one answer.
+    cpu: Duration,
 }
 
 fn main() {
@@ -52,35 +57,43 @@ fn main() {
         Responder::new(corpus.table.clone(), || SystemClock.now().wall).expect("threads");
     let failed = responder.listen(&[Address::Tcp(([127, 0, 0, 1], own).into())]);
     assert!(failed.is_empty() && responder.open().is_empty(), "{failed:?}");
-    let _nginx = Nginx::start(folder.path(), &[(shipped, ""), (open, "open_file_cache max=2000;")]);
+    let nginx = Nginx::start(folder.path(), &[(shipped, ""), (open, "open_file_cache max=2000;")]);
     let rows = [
         ("connections kept", "Connection: keep-alive"),
         ("a connection each", "Connection: close"),
     ];
     for (what, header) in rows {
-        compare(folder.path(), what, header, &corpus, [own, shipped, open]);
+        compare(folder.path(), what, header, &corpus, [own, shipped, open], &nginx);
     }
     let tally = responder.tally();
     assert_eq!((tally.unknown, tally.without_staple, tally.refused), (0, 0, 0));
     println!("  {} requests answered, each with a staple", tally.requests);
 }
 
-fn compare(folder: &Path, what: &str, header: &str, corpus: &Corpus, ports: [u16; 3]) {
+fn compare(
+    folder: &Path,
+    what: &str,
+    header: &str,
+    corpus: &Corpus,
+    ports: [u16; 3],
+    nginx: &Nginx,
+) {
+    let (own, workers) = (vec![std::process::id()], nginx.workers());
     let contenders = [
-        ("staplekeeper", ports[0], &corpus.requests),
-        ("nginx, static files", ports[1], &corpus.files),
-        ("nginx, files kept open", ports[2], &corpus.files),
+        ("staplekeeper", ports[0], &corpus.requests, &own),
+        ("nginx, static files", ports[1], &corpus.files, &workers),
+        ("nginx, files kept open", ports[2], &corpus.files, &workers),
     ];
     let scripts: Vec<PathBuf> = contenders
         .iter()
-        .map(|(name, _, paths)| script(&folder.join(format!("{name}.lua")), paths, header))
+        .map(|(name, _, paths, _)| script(&folder.join(format!("{name}.lua")), paths, header))
         .collect();
     let mut turns: [Vec<Figures>; 3] = Default::default();
     for round in 0..=number("ROUNDS", 3) {
         for ((contender, script), turns) in contenders.iter().zip(&scripts).zip(&mut turns) {
             // The first round warms up.
             let seconds = if round == 0 { 1 } else { number("SECONDS", 5) };
-            let figures = wrk(contender.1, script, seconds);
+            let figures = wrk(contender.1, script, seconds, contender.3);
             if round > 0 {
                 turns.push(figures);
             }
@@ -89,7 +102,8 @@ fn compare(folder: &Path, what: &str, header: &str, corpus: &Corpus, ports: [u16
     let of = |turns: &[Figures]| {
         let rates: Vec<f64> = turns.iter().map(|turn| turn.per_second).collect();
         let tails: Vec<Duration> = turns.iter().map(|turn| turn.p99).collect();
-        Figures { per_second: median(&rates), p99: median(&tails) }
+        let costs: Vec<Duration> = turns.iter().map(|turn| turn.cpu).collect();
+        Figures { per_second: median(&rates), p99: median(&tails), cpu: median(&costs) }
     };
     let own = of(&turns[0]);
     let lines: Vec<Line> = contenders
@@ -103,6 +117,7 @@ fn compare(folder: &Path, what: &str, header: &str, corpus: &Corpus, ports: [u16
                 format!("{:.2} ms", it.p99.as_secs_f64() * 1000.0),
                 format!("{:.2}", own.per_second / it.per_second),
                 format!("{:.2}", own.p99.as_secs_f64() / it.p99.as_secs_f64()),
+                format!("{:.1} us", it.cpu.as_secs_f64() * 1e6),
             ];
             let line = Line::new(*name, cells);
             let met = own.per_second >= it.per_second;
@@ -110,7 +125,7 @@ fn compare(folder: &Path, what: &str, header: &str, corpus: &Corpus, ports: [u16
         })
         .collect();
     println!("\n{what}: {CERTIFICATES} certificates, medians of {} turns", turns[0].len());
-    let heads = ["", "answers/s", "p99", "ours: as many times", "ours: p99 times"];
+    let heads = ["", "answers/s", "p99", "ours: as many times", "ours: p99 times", "CPU each"];
     print!("{}", layout(&heads, &lines));
 }
 
@@ -161,22 +176,39 @@ fn script(at: &Path, paths: &[String], header: &str) -> PathBuf {
     at.to_owned()
 }
 
-fn wrk(port: u16, script: &Path, seconds: usize) -> Figures {
+/// `processes` answer.
+fn wrk(port: u16, script: &Path, seconds: usize, processes: &[u32]) -> Figures {
     let connections = number("CONNECTIONS", 32);
     let mut wrk = Command::new(support::process::find("wrk").expect("wrk is installed"));
     wrk.args(["--threads", "1", "--connections", &connections.to_string(), "--latency"]);
     wrk.args(["--duration", &seconds.to_string(), "--script"]).arg(script);
+    let before = spent(processes);
     let output = wrk.arg(format!("http://127.0.0.1:{port}/")).output().expect("wrk runs");
+    let spent = spent(processes).saturating_sub(before);
     let text = String::from_utf8_lossy(&output.stdout);
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
         line.unwrap_or_else(|| panic!("no {name} in:\n{text}")).trim()
     };
     assert!(!text.contains("Non-2xx"), "{text}");
+    let line = text.lines().find_map(|line| line.trim().split_once(" requests in "));
+    let requests: u32 = line.and_then(|(count, _)| count.parse().ok()).expect("a count");
     Figures {
+        cpu: spent / requests.max(1),
         per_second: field("Requests/sec:").parse().expect("a rate"),
         p99: length(field("99%")),
     }
+}
+
+/// The processor time that processes have used, without that of their children.
+fn spent(processes: &[u32]) -> Duration {
+    let ticks = processes.iter().map(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+        let fields = stat.rsplit(") ").next().expect("a name in brackets").split(' ');
+        // utime and stime, the 14th and 15th of proc_pid_stat(5), in hundredths of a second.
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u32>().expect("a number")).sum::<u32>()
+    });
+    Duration::from_millis(10) * ticks.sum::<u32>()
 }
 
 /// `1.23ms` and the like.
@@ -190,6 +222,16 @@ fn length(text: &str) -> Duration {
 }
 
 struct Nginx(Child);
+
+impl Nginx {
+    /// The processes that answer.
+    fn workers(&self) -> Vec<u32> {
+        let master = self.0.id();
+        let all = fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
+        let all = all.expect("it runs");
+        all.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect()
+    }
+}
 
 impl Nginx {
     /// Two workers that serve `files` at each port with more directives.

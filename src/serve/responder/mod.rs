@@ -74,9 +74,6 @@ impl Responder {
         let threads = available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
         let workers: Vec<Worker> =
             (0..threads).map(Worker::start).collect::<io::Result<Vec<_>>>()?;
-        if let Some(worker) = workers.first() {
-            worker.sweep(&room);
-        }
         Ok(Responder { workers, room, open: false, listening: Vec::new(), spare: Vec::new() })
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Seats {
 #[derive(Debug, Default)]
 struct Taken {
     next: u64,
+    /// Somebody sweeps them.
+    swept: bool,
     seats: HashMap<u64, (Arc<AtomicU64>, Option<AbortHandle>)>,
 }
 
@@ -59,12 +61,25 @@ impl Seats {
 
     /// Who has not been heard of for so long has to leave.
     pub(super) fn sweep(&self, silent: Duration) {
-        let Some(before) = self.now().checked_sub(millis(silent)) else { return };
+        let before = self.now().saturating_sub(millis(silent));
         let mut taken = self.lock();
         let silent = |heard: &AtomicU64| heard.load(Ordering::Relaxed) < before;
         let all = taken.seats.iter().filter(|(_, (heard, _))| silent(heard));
         let numbers: Vec<u64> = all.map(|(number, _)| *number).collect();
         numbers.into_iter().for_each(|number| taken.evict(number));
+    }
+
+    /// Whether whoever asks is to sweep from now on, nobody else doing it.
+    pub(super) fn begin_sweeping(&self) -> bool {
+        let mut taken = self.lock();
+        !std::mem::replace(&mut taken.swept, true)
+    }
+
+    /// Whether the sweeping is over, all seats being free.
+    pub(super) fn end_sweeping(&self) -> bool {
+        let mut taken = self.lock();
+        taken.swept = !taken.seats.is_empty();
+        !taken.swept
     }
 
     /// How many are taken.

@@ -1,57 +1,75 @@
 //! A client's connection: waited for cheaply, and closed so that the last answer arrives.
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// How long, and for how many bytes, a client that has been answered may go on talking.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
+/// What is read at first: a whole request, of most clients.
+const FIRST_BYTES: usize = 1024;
 
 /// A stream socket.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Waits until there is something to read. Costs no buffer: most of those who flood a server with
-    /// connections never say a word.
-    fn speaks(&self) -> impl Future<Output = io::Result<()>> + Send;
-}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
-impl Stream for TcpStream {
-    fn speaks(&self) -> impl Future<Output = io::Result<()>> + Send {
-        self.async_io(Interest::READABLE, || peek(self))
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
+/// Said when a client has asked for the last time and was read to the end: it is not listened to any
+/// longer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Farewell(Arc<AtomicBool>);
+
+impl Farewell {
+    pub(super) fn say(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-}
 
-impl Stream for UnixStream {
-    fn speaks(&self) -> impl Future<Output = io::Result<()>> + Send {
-        self.async_io(Interest::READABLE, || peek(self))
+    fn is_said(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
-}
-
-/// A new socket counts as readable until somebody has tried.
-fn peek(socket: &impl AsRawFd) -> io::Result<()> {
-    recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK)?;
-    Ok(())
 }
 
 /// A stream that listens on for a moment when it is shut down: closed with something unread, TCP would
 /// take back even the answer that says why.
 pub(super) struct Lingering<S> {
     stream: S,
+    /// Read already.
+    first: Bytes,
+    farewell: Farewell,
     until: Option<Pin<Box<Sleep>>>,
     read: usize,
 }
 
 impl<S: Stream> Lingering<S> {
-    pub(super) fn new(stream: S) -> Lingering<S> {
-        Lingering { stream, until: None, read: 0 }
+    /// Waits until the client says something. Costs no buffer until then: most of those who flood a
+    /// server with connections never say a word.
+    ///
+    /// # Errors
+    /// It went away.
+    pub(super) async fn of(mut stream: S, farewell: Farewell) -> io::Result<Lingering<S>> {
+        let first = poll_fn(|context| {
+            let mut room = [0; FIRST_BYTES];
+            let mut buffer = ReadBuf::new(&mut room);
+            ready!(Pin::new(&mut stream).poll_read(context, &mut buffer))?;
+            Poll::Ready(io::Result::Ok(Bytes::copy_from_slice(buffer.filled())))
+        });
+        let first = first.await?;
+        Ok(Lingering { stream, first, farewell, until: None, read: 0 })
+    }
+
+    /// Whether something has come that nobody has read; the end of the stream counts.
+    fn has_unread(&mut self, context: &mut Context<'_>) -> bool {
+        let mut room = [0; 1];
+        Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut room)).is_ready()
     }
 
     /// Reads and throws away until the client is done, or has had enough time.
@@ -78,7 +96,13 @@ impl<S: Stream> AsyncRead for Lingering<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let length = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first[..length]);
+        self.first.advance(length);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -109,6 +133,10 @@ impl<S: Stream> AsyncWrite for Lingering<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.until.is_none() {
+            // To close it does all of that, and what a client sends that has said its last is its own.
+            if self.farewell.is_said() && !self.has_unread(context) {
+                return Poll::Ready(Ok(()));
+            }
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         }
         ready!(self.poll_drain(context));

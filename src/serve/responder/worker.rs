@@ -8,24 +8,29 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use hyper::header::CONNECTION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Request, Version};
+use hyper_util::rt::TokioIo;
+use nix::sys::socket::sockopt::TcpNoDelay;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::http::Desk;
 use super::listen::Socket;
 use super::seats::{Seat, Seats};
-use super::stream::{Lingering, Stream};
+use super::stream::{Farewell, Lingering, Stream};
 
-/// How long a client may take to say what it wants, and may be silent between two requests.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// Who says nothing for so long, or does not take what it asked for, has to leave.
-const SILENT_AT_MOST: Duration = Duration::from_secs(30);
+/// How long a client may take to say what it wants or to take what it asked for, and may be silent
+/// between two requests. One clock for all of them: a timer for each would cost as much as the answer.
+const SILENT_AT_MOST: Duration = Duration::from_secs(10);
+/// How often it is looked who was silent for too long, while anybody is connected.
+const SWEEPS: Duration = Duration::from_secs(1);
+/// Connections that are taken in a row before the other threads, and those who wait, have their share.
+const IN_A_ROW: usize = 16;
 /// The longest head of a request, in bytes: paths hold whole OCSP requests.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 32;
@@ -68,13 +73,16 @@ impl Worker {
                 let listener = listener.try_clone()?;
                 listener.set_nonblocking(true)?;
                 let listener = TcpListener::from_std(listener)?;
+                // A response is one write: to wait for more would only delay it. Connections have it from
+                // the socket that they came by.
+                nix::sys::socket::setsockopt(&listener, TcpNoDelay, &true)?;
                 self.handle.spawn(stop.run_until_cancelled_owned(async move {
                     loop {
-                        let accepted = listener.accept().await;
-                        let stream = accepted.map(|(stream, _)| stream);
-                        // A response is one write: to wait for more would only delay it.
-                        let _ = stream.as_ref().map(|stream| stream.set_nodelay(true));
-                        room.seat(stream, None).await;
+                        for _ in 0..IN_A_ROW {
+                            let accepted = listener.accept().await;
+                            room.seat(accepted.map(|(stream, _)| stream), None).await;
+                        }
+                        tokio::task::yield_now().await;
                     }
                 }));
             }
@@ -84,26 +92,17 @@ impl Worker {
                 let listener = UnixListener::from_std(listener)?;
                 self.handle.spawn(stop.run_until_cancelled_owned(async move {
                     loop {
-                        let stream = listener.accept().await.map(|(stream, _)| stream);
-                        let peer = stream.as_ref().ok().and_then(|one| one.peer_cred().ok());
-                        room.seat(stream, peer.and_then(|peer| peer.pid())).await;
+                        for _ in 0..IN_A_ROW {
+                            let stream = listener.accept().await.map(|(stream, _)| stream);
+                            let peer = stream.as_ref().ok().and_then(|one| one.peer_cred().ok());
+                            room.seat(stream, peer.and_then(|peer| peer.pid())).await;
+                        }
+                        tokio::task::yield_now().await;
                     }
                 }));
             }
         }
         Ok(())
-    }
-
-    /// Ends silent connections from time to time.
-    pub(super) fn sweep(&self, room: &Arc<Room>) {
-        let room = Arc::downgrade(room);
-        self.handle.spawn(async move {
-            loop {
-                tokio::time::sleep(SILENT_AT_MOST / 4).await;
-                let Some(room) = room.upgrade() else { return };
-                room.seats.sweep(SILENT_AT_MOST);
-            }
-        });
     }
 }
 
@@ -122,8 +121,9 @@ impl Room {
                 let number = seat.number();
                 let task = tokio::spawn(converse(stream, self.clone(), seat, process));
                 self.seats.occupy(number, task.abort_handle());
-                // The other threads shall have their share.
-                tokio::task::yield_now().await;
+                if self.seats.begin_sweeping() {
+                    tokio::spawn(sweep(self.seats.clone()));
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot take a connection to the OCSP responder");
@@ -134,26 +134,53 @@ impl Room {
     }
 }
 
-async fn converse<S: Stream>(stream: S, room: Arc<Room>, seat: Seat, process: Option<i32>) {
-    if !matches!(timeout(HEAD_WITHIN, stream.speaks()).await, Ok(Ok(()))) {
-        return;
+/// Ends silent connections until there are none at all: a responder that is not asked does not wake.
+async fn sweep(seats: Arc<Seats>) {
+    loop {
+        tokio::time::sleep(SWEEPS).await;
+        seats.sweep(SILENT_AT_MOST);
+        if seats.end_sweeping() {
+            return;
+        }
     }
+}
+
+async fn converse<S: Stream>(stream: S, room: Arc<Room>, seat: Seat, process: Option<i32>) {
+    let farewell = Farewell::default();
+    let Ok(stream) = Lingering::of(stream, farewell.clone()).await else { return };
     let bell = seat.bell();
     let service = service_fn(move |request| {
         bell.ring();
-        let room = room.clone();
-        async move { room.desk.reply(request, process).await }
+        let (room, farewell) = (room.clone(), farewell.clone());
+        let is_last = is_last(&request);
+        async move {
+            let reply = room.desk.reply(request, process).await?;
+            // Of a request that is refused there may be more to come.
+            if is_last && !reply.status().is_client_error() {
+                farewell.say();
+            }
+            Ok::<_, Infallible>(reply)
+        }
     });
     // Without `pipeline_flush`: it holds back the refusal of a request that is too long.
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .half_close(true)
-        .serve_connection(TokioIo::new(Lingering::new(stream)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a client of the OCSP responder left early");
     }
+}
+
+/// Whether the client will ask nothing more (RFC 9112 §9.3).
+fn is_last<B>(request: &Request<B>) -> bool {
+    let says = |wanted: &[u8]| {
+        let all = request.headers().get_all(CONNECTION).iter();
+        let mut all = all.flat_map(|one| one.as_bytes().split(|byte| *byte == b','));
+        all.any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
+    };
+    says(b"close") || request.version() == Version::HTTP_10 && !says(b"keep-alive")
 }
