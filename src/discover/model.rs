@@ -84,7 +84,8 @@ pub struct Deployment {
     pub stapling: Option<Arc<Stated<bool>>>,
     /// The file it staples: `ssl_stapling_file`.
     pub stapling_file: Option<Arc<Stated<MappedPath>>>,
-    /// The responder it would ask itself: `ssl_stapling_responder`, `SSLStaplingForceURL`.
+    /// The responder it would ask itself: `ssl_stapling_responder`, `SSLStaplingForceURL`. The path of a
+    /// unix socket is ours.
     pub stapling_responder: Option<Arc<Stated<String>>>,
     /// Whether it verifies what that responder says: `ssl_stapling_verify`.
     pub stapling_verify: Option<Arc<Stated<bool>>>,

@@ -24,6 +24,13 @@ impl Paths<'_> {
     pub(super) fn resolve(&self, word: &[u8]) -> MappedPath {
         self.map.ours(&self.base.join(Path::new(OsStr::from_bytes(word))))
     }
+
+    /// `url` as it would read here: the path of a unix socket may be another one.
+    fn url(&self, url: &str) -> String {
+        let Some((scheme, rest)) = url.split_once("unix:") else { return url.to_owned() };
+        let (socket, behind) = rest.split_at(rest.find(':').unwrap_or(rest.len()));
+        format!("{scheme}unix:{}{behind}", self.map.ours(Path::new(socket)).ours.display())
+    }
 }
 
 /// What one level says by itself.
@@ -76,7 +83,7 @@ impl Level {
                 return set(&mut self.trusted, name, path, origin);
             }
             b"ssl_stapling_responder" => {
-                let url = text(one(name, arguments, &origin)?);
+                let url = paths.url(&text(one(name, arguments, &origin)?));
                 return set(&mut self.responder, name, url, origin);
             }
             b"resolver" => {

@@ -269,7 +269,8 @@ fn paths_are_mapped_for_a_container() {
         pid /run/own.pid;
         http { include conf.d/*; }
         #file srv/nginx/conf.d/a
-        server { listen 443 ssl; ssl_certificate /certs/a.pem; ssl_stapling_file a.der; }",
+        server { listen 443 ssl; ssl_certificate /certs/a.pem; ssl_stapling_file a.der;
+                 ssl_stapling_responder http://unix:/run/responder.sock:/ocsp; }",
     );
     let at = |path: &str| root.path().join(path);
     let map = PathMap::new([
@@ -284,6 +285,8 @@ fn paths_are_mapped_for_a_container() {
     assert_eq!(&*file.ours, at("srv/nginx/a.der"));
     assert_eq!(&*deployment.certificates[0].file.ours, at("srv/certs/a.pem"));
     assert_eq!(configuration.pid_file, Some(at("run/own.pid")));
+    let url = &deployment.stapling_responder.as_ref().unwrap().value;
+    assert_eq!(*url, format!("http://unix:{}:/ocsp", at("run/responder.sock").display()));
     assert_eq!(deployment.target(), None);
 }
 
