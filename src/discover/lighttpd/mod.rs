@@ -134,6 +134,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn blocks_without_end_are_not_followed() {
+        let root = tempfile::tempdir().expect("a folder");
+        let main = root.path().join("lighttpd.conf");
+        let condition = "$HTTP[\"host\"] == \"a\" {\n";
+        let text = [&condition.repeat(100_000), "}\n".repeat(100_000).as_str()].concat();
+        let text = text + "server.pid-file = \"/run/lighttpd.pid\"\n" + &"else {\n".repeat(100_000);
+        std::fs::write(&main, text).expect("ours");
+        let read = configuration(&main, &PathMap::default());
+        let told: Vec<_> = read.faults.iter().map(ToString::to_string).collect();
+        let wanted = |line: u32| {
+            let path = main.display();
+            format!(
+                "{path}:{line}: more than 100 blocks in each other: what is in here is not read"
+            )
+        };
+        assert_eq!(told, [wanted(101), wanted(200_102)]);
+        assert_eq!(read.pid_file.as_deref(), Some(Path::new("/run/lighttpd.pid")));
+    }
+
+    #[test]
     fn a_configuration_is_read() {
         let root = tempfile::tempdir().expect("a folder");
         let at = |name: &str| root.path().join(name);

@@ -11,6 +11,9 @@ use crate::discover::problem::{Problem, What};
 use crate::discover::settings::PathMap;
 use crate::discover::sources::{Open, Source};
 
+/// Blocks within each other: nobody writes more, and each costs some of the stack.
+const DEEPEST: usize = 100;
+
 /// A condition: `$SERVER["socket"] == ":443"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
@@ -46,6 +49,7 @@ pub(super) fn read(main: &Path, map: &PathMap) -> Collected {
         base,
         open: Open::default(),
         variables: HashMap::new(),
+        depth: 0,
         found: Collected::default(),
     };
     let origin = Origin { file: main.into(), line: 1 };
@@ -60,6 +64,8 @@ struct Walk<'a> {
     base: PathBuf,
     open: Open,
     variables: HashMap<String, String>,
+    /// How many blocks are open.
+    depth: usize,
     found: Collected,
 }
 
@@ -87,6 +93,19 @@ impl Reader {
 
     fn origin(&self) -> Origin {
         Origin { file: self.file.clone(), line: self.line }
+    }
+
+    /// Goes to the end of a block, its `{` read already.
+    fn skip(&mut self) {
+        let mut open = 1;
+        while open > 0 {
+            match self.next() {
+                Some(Piece::Sign("{")) => open += 1,
+                Some(Piece::Sign("}")) => open -= 1,
+                Some(_) => {}
+                None => return,
+            }
+        }
     }
 }
 
@@ -120,7 +139,7 @@ impl Walk<'_> {
                     "include_shell" => drop(self.value(reader)),
                     "else" | "elseif" | "elsif" | "global" => {
                         if reader.takes("{") {
-                            while self.statement(reader, block) {}
+                            self.block(reader, block);
                         } else if reader.takes("$") {
                             self.condition(reader, block);
                         }
@@ -205,7 +224,20 @@ impl Walk<'_> {
         conditions.push(Condition { about, operator: operator.unwrap_or("=="), value });
         self.found.blocks.push(Block { origin, conditions, settings: HashMap::new() });
         let inner = self.found.blocks.len() - 1;
-        while self.statement(reader, inner) {}
+        self.block(reader, inner);
+    }
+
+    /// Reads what stands in `{ … }` into the block with this number, its `{` read already.
+    fn block(&mut self, reader: &mut Reader, block: usize) {
+        if self.depth == DEEPEST {
+            let why =
+                format!("more than {DEEPEST} blocks in each other: what is in here is not read");
+            self.fault(&reader.origin(), why);
+            return reader.skip();
+        }
+        self.depth += 1;
+        while self.statement(reader, block) {}
+        self.depth -= 1;
     }
 
     fn include(&mut self, reader: &mut Reader, block: usize) {
