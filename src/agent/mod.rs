@@ -15,6 +15,7 @@ mod ensure;
 mod expiring;
 mod guarding;
 mod hooking;
+mod hung;
 mod issuers;
 mod kinds;
 pub mod life;

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::hung::Hung;
 use super::message::Message;
 use crate::ocsp::Staple;
 use crate::plan::{CertId, Content, Event, PublishFault, TargetId};
-use crate::publish::admin::{self, Pair, Socket, TellError, Told};
+use crate::publish::admin::{Pair, Socket, TellError, Told};
 use crate::publish::{self, Publishable, Publisher, Target};
 use crate::store::Store;
 
@@ -87,6 +88,7 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
         staples: store.dir().staples(),
         reserve: store.dir().root().join("reserve"),
     });
+    let mut hung = Hung::default();
     while let Ok(first) = queue.recv() {
         let mut keeps = Vec::new();
         let mut publishes = Vec::new();
@@ -97,7 +99,7 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
                     publishes.push((target, at, content, what, running));
                 }
                 Job::Tell { staple, running } => {
-                    if let Err(error) = tell(&running, &staple) {
+                    if let Err(error) = tell(&running, &staple, &mut hung) {
                         tracing::warn!("{}", said(&error));
                     }
                 }
@@ -113,7 +115,7 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
             continue;
         }
         let mut outcomes = keep(store, &keeps);
-        outcomes.extend(publish(&publisher, &publishes));
+        outcomes.extend(publish(&publisher, &publishes, &mut hung));
         if outbox.send(Message::Written(outcomes)).is_err() {
             return;
         }
@@ -155,7 +157,7 @@ fn keep(store: &Store, keeps: &[(CertId, Staple)]) -> Vec<Outcome> {
 
 type Publish = (TargetId, Target, Content, What, Vec<Running>);
 
-fn publish(publisher: &Publisher, publishes: &[Publish]) -> Vec<Outcome> {
+fn publish(publisher: &Publisher, publishes: &[Publish], hung: &mut Hung) -> Vec<Outcome> {
     let items: Vec<_> = publishes
         .iter()
         .map(|(_, at, _, what, _)| {
@@ -177,7 +179,7 @@ fn publish(publisher: &Publisher, publishes: &[Publish]) -> Vec<Outcome> {
             let mut outcome = outcome.map(|_| *content).map_err(|error| error.fault());
             // The file first: whoever starts or reloads the server in between finds the newest there.
             if let (Ok(_), What::Staple(staple)) = (&outcome, what)
-                && let Err(error) = tell(running, staple)
+                && let Err(error) = tell(running, staple, hung)
             {
                 complaint = Some(said(&error));
                 outcome = Err(PublishFault::Failed);
@@ -188,10 +190,10 @@ fn publish(publisher: &Publisher, publishes: &[Publish]) -> Vec<Outcome> {
 }
 
 /// Tells every server that runs. One that does not reads the file when it starts.
-fn tell(running: &[Running], staple: &Staple) -> Result<(), TellError> {
+fn tell(running: &[Running], staple: &Staple, hung: &mut Hung) -> Result<(), TellError> {
     for Running { sockets, pair } in running {
         for socket in sockets.iter() {
-            match admin::tell(socket, pair, staple.der())? {
+            match hung.tell(socket, pair, staple.der())? {
                 // All sockets of one server lead to the same.
                 Told::Taken => break,
                 Told::OtherCertificate => {
