@@ -16,6 +16,8 @@ pub(super) enum Message {
     Asked { cert: CertId, from: ResponderId, outcome: Result<Brought, Failure> },
     /// A batch of writing: what became of each part, with the words for failures.
     Written(Vec<(Event, Option<String>)>),
+    /// Names were written down, or were not: why.
+    NamesKept(Option<String>),
     /// A reload that waited for targets to be put right.
     Reload(Due),
     /// A reload has ended; with the server as it was then, where it can be seen.

@@ -194,6 +194,8 @@ pub struct Agent {
     scan_problems: Vec<String>,
     /// What went wrong since the last scan.
     problems: Vec<String>,
+    /// Why the names given to certificates could not be written down.
+    names_trouble: Option<String>,
     /// Issuers that were learned by AIA.
     issuers: Arc<[Arc<Certificate>]>,
     /// AIA URLs that were asked since the last periodic scan.
@@ -302,6 +304,7 @@ impl Agent {
             progress_told: Instant::now(),
             scan_problems: Vec::new(),
             problems: Vec::new(),
+            names_trouble: None,
             issuers: Arc::new([]),
             issuers_asked: HashSet::new(),
             issuers_awaited: 0,

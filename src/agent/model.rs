@@ -118,7 +118,7 @@ impl Agent {
     /// Takes in what a scan found.
     pub(super) fn take_in(&mut self, scanned: Scanned) {
         let Scanned { mut scanner, mut names, scan } = scanned;
-        if names.take_changed() {
+        if names.take_changed() || self.names_trouble.is_some() {
             self.remember_names(&names);
         }
         scanner.set_checked(Checked::default());

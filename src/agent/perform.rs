@@ -72,6 +72,7 @@ impl Agent {
         match message {
             Message::Asked { cert, from, outcome } => self.asked(cert, from, outcome),
             Message::Written(outcomes) => self.written(outcomes),
+            Message::NamesKept(trouble) => self.names_trouble = trouble,
             Message::Reload(due) => self.reload_if_right(due),
             Message::Reloaded { server, outcome } => self.reloaded(server, outcome),
             Message::Looked(looked) => self.looked(looked),

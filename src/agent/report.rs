@@ -48,8 +48,8 @@ impl Agent {
             loopback: self.loopback_status(),
             problems: {
                 let problems = self.scan_problems.iter().chain(self.obstacles.values());
-                let problems =
-                    problems.chain(self.failed_commands.values()).chain(&self.problems).cloned();
+                let problems = problems.chain(self.failed_commands.values()).chain(&self.problems);
+                let problems = problems.chain(&self.names_trouble).cloned();
                 problems.chain(self.recorder.as_ref().and_then(Recorder::problem)).collect()
             },
         }

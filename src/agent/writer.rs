@@ -104,9 +104,13 @@ fn write_all(queue: &Receiver<Job>, store: &Store, outbox: &UnboundedSender<Mess
                     }
                 }
                 Job::Names(names) => {
-                    if let Err(error) = store.remember_names(&names) {
-                        tracing::warn!(%error, "names of certificates may change at the next start");
+                    let trouble = store.remember_names(&names).err().map(|error| {
+                        format!("{error}; names of certificates may change at the next start")
+                    });
+                    if let Some(trouble) = &trouble {
+                        tracing::warn!("{trouble}");
                     }
+                    let _ = outbox.send(Message::NamesKept(trouble));
                 }
                 Job::Tidy(targets) => tidy(&publisher, store, &targets),
             }

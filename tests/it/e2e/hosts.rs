@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use staplekeeper::agent::status::{Published, Served, Severity, State};
+use staplekeeper::agent::status::{Document, Published, Served, Severity, State};
 use staplekeeper::ocsp::TRY_LATER;
 
 use crate::support::agent::{Agent, certificate, eventually, server};
@@ -326,4 +326,19 @@ fn calm(agent: &Agent) {
     let loud: Vec<&str> =
         log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
     assert!(loud.is_empty(), "{loud:#?}");
+}
+
+/// A name that is not written down may be another's after the next start: said until it is written.
+#[test]
+fn names_that_cannot_be_written_down_are_a_problem() {
+    let mut scene = Scene::new(600, &[must("a.test")], "");
+    let names = scene.agent.state_dir().join("names.json");
+    std::fs::create_dir_all(names.join("in the way")).expect("the folder is ours");
+    scene.agent.launch();
+    let said = |now: &Document| now.problems.iter().any(|text| text.contains("names.json"));
+    scene.agent.wait_until("the problem", said);
+    std::fs::remove_dir_all(&names).expect("the folder is ours");
+    scene.agent.hang_up();
+    scene.agent.wait_until("the problem to end", |now| !said(now));
+    assert!(names.is_file());
 }
