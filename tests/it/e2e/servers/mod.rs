@@ -7,11 +7,19 @@
 //! ```text
 //! cargo test --test it -- --ignored --exact e2e::servers::table --nocapture
 //! ```
+//!
+//! What their clients see when the responder is away until long after staples have run out is another table:
+//!
+//! ```text
+//! cargo test --test it -- --ignored a_day_without_the_responder
+//! cargo test --test it -- --ignored --exact e2e::servers::days --nocapture
+//! ```
 
 mod apache_hung;
 mod apache_md;
 mod apache_ssl;
 mod apache_study;
+mod day;
 mod exim;
 mod files;
 mod ground;
@@ -173,9 +181,22 @@ macro_rules! every_property {
         fn an_agent_that_is_killed_and_started_again_loses_nothing() {
             crate::e2e::servers::properties::agent_restart::<$server>();
         }
+
+        #[test]
+        #[ignore = "finds out what is so, and judges little"]
+        fn a_day_without_the_responder() {
+            crate::e2e::servers::day::day::<$server>();
+        }
     };
 }
 use every_property;
+
+/// Prints what clients saw without a responder, in the last run of each test.
+#[test]
+#[ignore = "prints what the other tests have found, and is run after them"]
+fn days() {
+    println!("{}", day::table());
+}
 
 /// Prints what the last run of each test found.
 #[test]

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::{Property, Server};
 
 /// Every kind of server that there is to be, in the order of the table's rows.
-const ROWS: &[&str] = &[
+pub(super) const ROWS: &[&str] = &[
     "nginx",
     "nginx, two key types",
     "Apache mod_ssl",
@@ -20,6 +20,23 @@ const ROWS: &[&str] = &[
     "exim",
     "files, read by nginx",
 ];
+
+/// A row of the other table: what clients saw without a responder.
+pub(super) fn keep_day(server: &str, row: &str) {
+    assert!(ROWS.contains(&server), "{server} has no row in the table");
+    let path = day_path(server);
+    fs::create_dir_all(path.parent().expect("it has one")).expect("cargo's folder is ours");
+    fs::write(path, row).expect("cargo's folder is ours");
+}
+
+/// The row that was kept last.
+pub(super) fn day(server: &str) -> Option<String> {
+    fs::read_to_string(day_path(server)).ok()
+}
+
+fn day_path(server: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("servers").join(format!("{server} day"))
+}
 
 /// A property under test: dropped without a result, it does not hold.
 pub(super) struct Record {
