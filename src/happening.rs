@@ -283,6 +283,38 @@ pub enum Happening {
         /// Files or folders of certificates.
         paths: Vec<PathBuf>,
     },
+    /// What is published for a certificate stays until it is thawed.
+    Frozen {
+        /// Which.
+        certificate: Subject,
+        /// Who wants it, where the kernel says.
+        uid: Option<u32>,
+    },
+    /// The newest staple of a certificate is published again.
+    Thawed {
+        /// Which.
+        certificate: Subject,
+        /// Who wants it, where the kernel says.
+        uid: Option<u32>,
+        /// Nobody did: little was left of what was published.
+        by_itself: bool,
+    },
+    /// Somebody brought a response, and it is the one that is held now.
+    Imported {
+        /// About which certificate.
+        certificate: Subject,
+        /// Who, where the kernel says.
+        uid: Option<u32>,
+        /// What it says.
+        staple: StapleFacts,
+    },
+    /// Somebody brought a response that was not taken.
+    NotImported {
+        /// Who, where the kernel says.
+        uid: Option<u32>,
+        /// Why not.
+        error: String,
+    },
     /// Somebody asked for a refresh.
     RefreshAsked {
         /// Who, where the kernel says.

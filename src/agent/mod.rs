@@ -13,9 +13,11 @@ mod asking;
 mod calling;
 mod ensure;
 mod expiring;
+mod freezing;
 mod guarding;
 mod hooking;
 mod hung;
+mod importing;
 mod issuers;
 mod kinds;
 pub mod life;
@@ -25,6 +27,7 @@ mod metrics;
 mod model;
 mod observing;
 mod once;
+mod outages;
 mod page;
 mod perform;
 mod places;
@@ -46,7 +49,7 @@ mod watched;
 mod world;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,10 +81,12 @@ use crate::store::{self, StateDir, Store, StoreError};
 use crate::time::UnixTime;
 use answering::Answering;
 pub use ensure::Shelf;
+pub use freezing::freeze_here;
 use hooking::Hooking;
 use message::Message;
 pub use model::scan_settings;
-pub use once::{hook_here, look, refresh_here};
+pub use once::{hook_here, import_here, look, refresh_here};
+use outages::Outages;
 pub use profiles::ProfileError;
 use profiles::Profiles;
 use refreshing::Refreshing;
@@ -206,6 +211,10 @@ pub struct Agent {
     obstacles: BTreeMap<TargetId, String>,
     /// Certificates that are presented by servers which take no CertID but SHA-1's.
     sha1_wanted: HashSet<CertId>,
+    /// Certificates whose published staples stay.
+    frozen: BTreeSet<Fingerprint>,
+    /// Which responders fail, as far as the log was told.
+    outages: Outages,
     /// Our own OCSP responder, where one is configured.
     answering: Option<Answering>,
     /// What earlier attempts left behind, for certificates that have not been found yet.
@@ -310,6 +319,8 @@ impl Agent {
             issuers_awaited: 0,
             obstacles: BTreeMap::new(),
             sha1_wanted: HashSet::new(),
+            frozen: BTreeSet::new(),
+            outages: Outages::default(),
             answering: Answering::wanted(&settings),
             attempts: HashMap::new(),
             answers: HashMap::new(),
@@ -484,6 +495,12 @@ impl Agent {
                 let (names, no_reload) = (order.names.clone(), order.no_reload);
                 self.observe(Happening::RefreshAsked { uid: call.uid, names, no_reload });
                 self.refresh(&order, call.replies);
+            }
+            Order::Freeze(order) => self.freeze(&order, call.uid, &call.replies),
+            Order::Import(order) => {
+                // What is no base64 is no response either.
+                let response = order.bytes().unwrap_or_default();
+                self.import(&response, call.uid, call.replies);
             }
             Order::Hook(order) => {
                 let paths = order.paths.clone();

@@ -300,6 +300,7 @@ impl Agent {
             self.discovered(id);
             self.follow_life(id);
             self.handle(Event::Found(facts));
+            self.still_frozen(id);
         }
     }
 

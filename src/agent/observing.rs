@@ -12,6 +12,9 @@ impl Agent {
             counters.observe(&happening, self.clock.now().wall);
         }
         log(&happening);
+        if let Some(news) = self.outages.observe(&happening, self.clock.now().wall) {
+            news.log();
+        }
         self.call_hooks(&happening);
         if let Some(recorder) = &self.recorder {
             recorder.observe(self.clock.now().wall, happening);
@@ -141,9 +144,6 @@ fn log(happening: &Happening) {
             cert = %certificate, %responder, this_update = %staple.this_update,
             expires = %staple.expires, "answered"
         ),
-        Happening::NotAnswered { certificate, error, news: true, .. } => {
-            tracing::warn!(cert = %certificate, "{error}");
-        }
         Happening::NotAnswered { certificate, error, .. } => {
             tracing::debug!(cert = %certificate, "{error}");
         }
@@ -182,6 +182,21 @@ fn log(happening: &Happening) {
         Happening::HookFailed { hook, error } => tracing::debug!(hook, error, "a hook failed"),
         Happening::HookCalled { uid, paths } => {
             tracing::info!(uid, ?paths, "a hook waits for staples");
+        }
+        Happening::Frozen { certificate, uid } => {
+            tracing::info!(cert = %certificate, uid, "frozen: what is published stays");
+        }
+        Happening::Thawed { certificate, by_itself: true, .. } => {
+            tracing::warn!(cert = %certificate, "thawed: little is left of what was published");
+        }
+        Happening::Thawed { certificate, uid, .. } => {
+            tracing::info!(cert = %certificate, uid, "thawed");
+        }
+        Happening::Imported { certificate, uid, staple } => tracing::info!(
+            cert = %certificate, uid, expires = %staple.expires, "a response was brought"
+        ),
+        Happening::NotImported { uid, error } => {
+            tracing::warn!(uid, "a response was brought and not taken: {error}");
         }
         Happening::RefreshAsked { uid, names, .. } => {
             tracing::info!(uid, ?names, "a refresh was asked for");

@@ -11,6 +11,7 @@ use super::status::Document;
 use super::{Agent, StartError};
 use crate::clock::SystemClock;
 use crate::config::Settings;
+use crate::happening::Happening;
 use crate::serve::control::{Hook, Refresh};
 
 /// Refreshes in this process, under the lock, and hands every line of progress to `said`.
@@ -34,6 +35,9 @@ pub async fn refresh_here(
             && !agent.scan_is_under_way()
             && let Some(replies) = replies.take()
         {
+            let (names, no_reload) = (order.names.clone(), order.no_reload);
+            let uid = Some(nix::unistd::getuid().as_raw());
+            agent.observe(Happening::RefreshAsked { uid, names, no_reload });
             agent.refresh(order, replies);
             agent.follow_up();
         }
@@ -43,6 +47,35 @@ pub async fn refresh_here(
         if replies.is_none() && !agent.is_refreshing() {
             return Ok(());
         }
+    }
+}
+
+/// Takes a response in this process, under the lock, and hands every line of progress to `said`.
+///
+/// # Errors
+/// [`StartError`], or what `said` returns.
+pub async fn import_here(
+    settings: Settings,
+    response: &[u8],
+    mut said: impl FnMut(&Progress) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
+    agent.rescan();
+    while !agent.scanned || agent.scan_is_under_way() {
+        agent.step().await;
+        agent.follow_up();
+    }
+    let (replies, mut lines) = mpsc::unbounded_channel();
+    agent.import(response, Some(nix::unistd::getuid().as_raw()), replies);
+    loop {
+        agent.follow_up();
+        while let Ok(line) = lines.try_recv() {
+            said(&serde_json::from_slice(&line)?)?;
+        }
+        if !agent.is_refreshing() {
+            return Ok(());
+        }
+        agent.step().await;
     }
 }
 

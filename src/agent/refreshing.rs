@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Agent;
 use super::status::{CertificateStatus, Published, Served, Severity, State};
 use crate::digest::Fingerprint;
+use crate::happening::Subject;
 use crate::plan::{CertId, Event, Want};
 use crate::serve::control::Refresh;
 use crate::time::{UnixTime, format_duration};
@@ -95,6 +96,12 @@ impl Agent {
         self.handle(Event::Wanted(certs, want));
     }
 
+    /// Tells `replies` how a certificate stands once what was begun about it has ended.
+    pub(super) fn follow(&mut self, cert: CertId, replies: mpsc::UnboundedSender<Bytes>) {
+        let waiting = BTreeSet::from([cert]);
+        self.refreshing.push(Refreshing { waiting, reload: false, good: 0, bad: 0, replies });
+    }
+
     /// Tells those who wait for a refresh what has been settled since.
     pub(super) fn report_progress(&mut self) {
         // Asking about each of very many after every event would cost more than the work itself.
@@ -129,6 +136,12 @@ impl Agent {
 }
 
 impl Verdict {
+    /// Something that was done to a certificate as it should be.
+    pub(super) fn said(certificate: Subject, text: String) -> Verdict {
+        let Subject { name, fingerprint } = certificate;
+        Verdict { name, fingerprint, good: true, text }
+    }
+
     fn of(status: &CertificateStatus, reload: bool, now: UnixTime) -> Verdict {
         let problem = problem(status, reload);
         let text = match &problem {
@@ -157,7 +170,8 @@ fn problem(status: &CertificateStatus, reload: bool) -> Option<String> {
     if status.severity == Severity::Critical {
         return Some(status.reason.clone());
     }
-    for target in &status.targets {
+    // Frozen: somebody wants it so.
+    for target in status.targets.iter().filter(|_| !status.frozen) {
         if target.published != Published::Staple {
             return Some(format!("its staple was not published to {}", target.path));
         }

@@ -33,6 +33,10 @@ impl Agent {
         for error in damaged {
             tracing::warn!(%error, "a learned issuer is lost");
         }
+        match dir.frozen() {
+            Ok(frozen) => self.frozen = frozen,
+            Err(error) => tracing::error!(%error, "what was frozen is thawed"),
+        }
         self.checked = dir.checked();
         self.renewals = dir.renewals().unwrap_or_else(|error| {
             tracing::warn!(%error, "earlier attempts to renew are forgotten");
@@ -62,6 +66,7 @@ impl Agent {
             Memory::Settled { cert } => {
                 self.records.push(Record::Settled(self.world.fingerprint(cert)));
             }
+            Memory::Thawed { cert } => self.thawed(cert),
             Memory::Loaded { server, targets } => self.remember_loaded(server, &targets),
         }
     }

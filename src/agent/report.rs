@@ -90,8 +90,9 @@ impl Agent {
             fingerprint: known.leaf.fingerprint(),
             subject: subject(known),
             must_staple: view.must_staple,
+            frozen: view.frozen,
             state,
-            reason,
+            reason: reason + &frozen(&view),
             severity: view.severity.into(),
             troubles: view.troubles.clone(),
             this_update: held.map(|staple| staple.this_update()),
@@ -187,6 +188,14 @@ fn state(known: &Known, effective_expiry: Option<UnixTime>, now: UnixTime) -> St
         (None, _) if known.issued.is_none() => State::NoIssuer,
         (None, _) if known.responders.is_empty() => State::NoOcspUrl,
         (None, _) => State::Waiting,
+    }
+}
+
+fn frozen(view: &CertificateView) -> String {
+    match (view.frozen, view.frozen_until) {
+        (false, _) => String::new(),
+        (true, Some(until)) => format!("; frozen: what is published stays, until {until} at most"),
+        (true, None) => "; frozen: what is published first stays".to_owned(),
     }
 }
 

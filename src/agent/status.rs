@@ -109,6 +109,9 @@ pub struct CertificateStatus {
     pub fingerprint: Fingerprint,
     /// Its subject, or its first name where the subject is empty.
     pub subject: String,
+    /// What is published for it stays, by `staplekeeper freeze`.
+    #[serde(default)]
+    pub frozen: bool,
     /// RFC 7633.
     pub must_staple: bool,
     /// In a word.

@@ -100,7 +100,10 @@ impl Past {
         let Entry::Happening(happening) = &line.entry else { return };
         match happening {
             Happening::Discovered { certificate, .. } => drop(self.concerns(certificate)),
-            Happening::Answered { certificate, staple, .. } if self.concerns(certificate) => {
+            Happening::Answered { certificate, staple, .. }
+            | Happening::Imported { certificate, staple, .. }
+                if self.concerns(certificate) =>
+            {
                 self.staples.insert(staple.digest, (certificate.clone(), *staple));
             }
             Happening::Published { target, servers, content, .. } => {

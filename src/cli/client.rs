@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Settings;
-use crate::serve::control::{Hook, Refresh, SOCKET};
+use crate::serve::control::{Freeze, Hook, Import, Refresh, SOCKET};
 
 /// The agent's end of the line.
 pub(super) struct Client {
@@ -66,6 +66,24 @@ impl Client {
         said: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         self.post("hook", hook, said).await
+    }
+
+    /// Has the agent freeze or thaw, and hands each line it says to `said`.
+    pub(super) async fn freeze(
+        &self,
+        freeze: &Freeze,
+        said: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.post("freeze", freeze, said).await
+    }
+
+    /// Brings the agent a response, and hands each line it says to `said`.
+    pub(super) async fn import(
+        &self,
+        import: &Import,
+        said: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.post("import", import, said).await
     }
 
     async fn post(

@@ -10,7 +10,9 @@ mod client;
 mod completions;
 mod config;
 mod explain;
+mod freeze;
 mod hook;
+mod import;
 mod inventory;
 mod lint;
 mod logging;
@@ -72,6 +74,10 @@ enum Command {
     /// As root: make targets in folders of root's links into the folder of staples
     Adopt(adopt::Args),
     Audit(audit::Args),
+    Freeze(freeze::Args),
+    /// Publish the newest staple of a certificate that was frozen
+    Thaw(freeze::Args),
+    Import(import::Args),
     /// Check the configuration, or show what it means
     #[command(subcommand)]
     Config(config::Action),
@@ -121,6 +127,18 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Hook(args)) => {
             logging::start(logging::Level::Errors);
             block_on(hook::run(args, settings::load(path)?))
+        }
+        Some(Command::Freeze(args)) => {
+            logging::start(logging::Level::Errors);
+            block_on(freeze::run(args, false, settings::load(path)?))
+        }
+        Some(Command::Thaw(args)) => {
+            logging::start(logging::Level::Errors);
+            block_on(freeze::run(args, true, settings::load(path)?))
+        }
+        Some(Command::Import(args)) => {
+            logging::start(logging::Level::Errors);
+            block_on(import::run(args, settings::load(path)?))
         }
         Some(Command::Audit(args)) => audit::run(&args, &settings::load(path)?),
         Some(Command::Config(action)) => config::run(&action, path),

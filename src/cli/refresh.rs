@@ -38,13 +38,13 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
 }
 
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
     done: Option<(usize, usize)>,
     shown: usize,
 }
 
 impl Tally {
-    fn take(&mut self, progress: &Progress) -> anyhow::Result<()> {
+    pub(super) fn take(&mut self, progress: &Progress) -> anyhow::Result<()> {
         match progress {
             Progress::Refused { reason } => bail!("{reason}"),
             Progress::Note { text } => anstream::eprintln!("{text}"),
@@ -66,7 +66,7 @@ impl Tally {
         Ok(())
     }
 
-    fn end(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn end(self) -> anyhow::Result<ExitCode> {
         let Some((good, bad)) = self.done else { bail!("the agent stopped before it was done") };
         if std::io::stdout().is_terminal() {
             anstream::eprint!("\r\x1b[K");

@@ -70,6 +70,7 @@ pub(super) struct Issuer {
 #[derive(Default)]
 pub(super) struct Schedule {
     pub(super) reload_at_most_every: Option<Duration>,
+    pub(super) reload_windows: Vec<Text>,
     pub(super) urgent_below: Option<Duration>,
     pub(super) adopt_renewed_after: Option<Duration>,
     pub(super) max_age: Option<Duration>,
@@ -201,6 +202,7 @@ fn issuer(table: Reader<'_>) -> Issuer {
 fn schedule(table: Reader<'_>) -> Schedule {
     let schedule = Schedule {
         reload_at_most_every: table.duration("reload_at_most_every"),
+        reload_windows: table.strings("reload_windows").unwrap_or_default(),
         urgent_below: table.duration("urgent_below"),
         adopt_renewed_after: table.duration("adopt_renewed_after"),
         max_age: table.duration("max_age"),

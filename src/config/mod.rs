@@ -172,6 +172,7 @@ max_skew      = "1m"
 
 [schedule]
 reload_at_most_every = "10m"
+reload_windows = ["02:00-05:00", "22:00-01:30"]
 urgent_below = "24h"
 adopt_renewed_after = "24h"
 max_age = "10d"

@@ -35,6 +35,8 @@ pub struct Settings {
     pub issuers: Vec<IssuerProfile>,
     /// What the planner obeys (`[schedule]`, `[policy]`).
     pub policy: plan::Policy,
+    /// `[schedule] reload_windows` as it is written.
+    pub reload_windows: Vec<String>,
     /// Between two full scans.
     pub rescan_every: Duration,
     /// Where the loopback OCSP responder listens.
@@ -169,7 +171,13 @@ impl Settings {
                 .watches
                 .map(|all| all.into_iter().filter_map(|one| watch(one, &complain)).collect()),
             issuers: file.issuers.into_iter().map(|one| issuer(one, &complain)).collect(),
-            policy: policy(&file.schedule, &file.policy),
+            policy: policy(&file.schedule, &file.policy, &complain),
+            reload_windows: file
+                .schedule
+                .reload_windows
+                .into_iter()
+                .map(Text::into_inner)
+                .collect(),
             rescan_every: file.schedule.rescan_every.unwrap_or(15 * MINUTE),
             responder: file.responder.iter().filter_map(listen).collect(),
             metrics_listen: file.metrics.listen.as_ref().and_then(listen),
@@ -320,9 +328,44 @@ fn key_id(text: Text, complain: Complain<'_>) -> String {
     digits.to_lowercase()
 }
 
-fn policy(schedule: &file::Schedule, policy: &file::Policy) -> plan::Policy {
+/// The hours in which reloads that can wait may happen.
+fn hours(texts: &[Text], complain: Complain<'_>) -> plan::Hours {
+    let wrong = |text: &Text, why: String| {
+        let hint =
+            "write hours of the day in UTC, from and to, like \"02:00-05:00\"; eight at most";
+        complain(Complaint::new(text.span(), why).hint(hint));
+    };
+    let minute = |text: &str| {
+        let (hour, minute) = text.split_once(':').filter(|(_, minute)| minute.len() == 2)?;
+        let (hour, minute) = (hour.parse::<u16>().ok()?, minute.parse::<u16>().ok()?);
+        (hour <= 24 && minute < 60).then_some(hour * 60 + minute)
+    };
+    let mut spans = Vec::new();
+    for text in texts {
+        let ends = text.get_ref().split_once('-');
+        let span = ends.and_then(|(from, to)| Some((minute(from.trim())?, minute(to.trim())?)));
+        match span.map(|span| (span, plan::Hours::new(&[span]))) {
+            Some((span, Ok(_))) => spans.push(span),
+            Some((_, Err(error))) => wrong(text, format!("{:?}: {error}", text.get_ref())),
+            None => wrong(text, format!("{:?} are no hours of the day", text.get_ref())),
+        }
+    }
+    plan::Hours::new(&spans).unwrap_or_else(|error| {
+        if let Some(last) = texts.last() {
+            wrong(last, format!("reload_windows: {error}"));
+        }
+        plan::Hours::default()
+    })
+}
+
+fn policy(
+    schedule: &file::Schedule,
+    policy: &file::Policy,
+    complain: Complain<'_>,
+) -> plan::Policy {
     let default = plan::Policy::default();
     plan::Policy {
+        reload_windows: hours(&schedule.reload_windows, complain),
         reload_at_most_every: schedule.reload_at_most_every.unwrap_or(default.reload_at_most_every),
         urgent_below: schedule.urgent_below.unwrap_or(default.urgent_below),
         adopt_renewed_after: schedule.adopt_renewed_after.unwrap_or(default.adopt_renewed_after),

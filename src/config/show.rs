@@ -18,7 +18,7 @@ pub fn show(settings: &Settings) -> String {
     let mut root = table([
         ("state_dir", path(&settings.state_dir)),
         ("runtime_dir", path(&settings.runtime_dir)),
-        ("schedule", schedule(&settings.policy, settings.rescan_every)),
+        ("schedule", schedule(&settings.policy, settings)),
         ("policy", policy(&settings.policy)),
         ("expiry", expiry(settings)),
     ]);
@@ -83,13 +83,14 @@ fn strings(words: &[String]) -> Value {
     Value::Array(words.iter().map(text).collect())
 }
 
-fn schedule(policy: &Policy, rescan_every: Duration) -> Value {
+fn schedule(policy: &Policy, settings: &Settings) -> Value {
     let schedule = table([
         ("reload_at_most_every", duration(policy.reload_at_most_every)),
         ("urgent_below", duration(policy.urgent_below)),
         ("adopt_renewed_after", duration(policy.adopt_renewed_after)),
         ("max_age", duration(policy.max_age)),
-        ("rescan_every", duration(rescan_every)),
+        ("reload_windows", strings(&settings.reload_windows)),
+        ("rescan_every", duration(settings.rescan_every)),
     ]);
     schedule.into()
 }

@@ -78,6 +78,11 @@ pub enum Memory {
         /// Which certificate.
         cert: CertId,
     },
+    /// A freeze is over by itself: little is left of what is published.
+    Thawed {
+        /// Which certificate's.
+        cert: CertId,
+    },
     /// What a server was proved to hold, for each target it reads.
     Loaded {
         /// Which.

@@ -31,6 +31,18 @@ pub enum Event {
     Unplaced(TargetId),
     /// A server was seen to start, stop, or reload by somebody else's hand.
     Sighted(ServerId, Sighting),
+    /// What is published for a certificate stays, whatever comes, until it is thawed or not much more
+    /// than a quarter of its closing margin is left.
+    Frozen(CertId),
+    /// The newest is published again.
+    Thawed(CertId),
+    /// A staple came by another way than by asking; it is judged like an answer.
+    Brought {
+        /// About which certificate.
+        cert: CertId,
+        /// What it says.
+        facts: Facts,
+    },
     /// Somebody asks for these certificates now.
     Wanted(Vec<CertId>, Want),
     /// A request ended.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::hours::Hours;
 use super::window::Lead;
 use crate::digest::Digest;
 use crate::ocsp::Status;
@@ -190,6 +191,8 @@ pub struct Server {
 pub struct Policy {
     /// Between two reloads of a server that are not urgent.
     pub reload_at_most_every: Duration,
+    /// When reloads that can wait may happen.
+    pub reload_windows: Hours,
     /// The closing margin before effective expiry, or a quarter of usable life where that is less.
     pub urgent_below: Duration,
     /// How long a renewed certificate waits for its owner's reload before ours takes it up.
@@ -212,6 +215,7 @@ impl Default for Policy {
     fn default() -> Self {
         Policy {
             reload_at_most_every: 10 * MINUTE,
+            reload_windows: Hours::default(),
             urgent_below: DAY,
             adopt_renewed_after: DAY,
             max_age: 10 * DAY,

@@ -27,6 +27,7 @@ mod event;
 mod expiry;
 mod facts;
 mod holding;
+mod hours;
 mod pending;
 mod planner;
 mod responders;
@@ -46,6 +47,7 @@ pub use facts::{
     Attempts, Bare, CertId, Certificate, Content, Delivery, Facts, Loaded, OnExpired, OnRevoked,
     Policy, ResponderId, Server, ServerId, TakesUp, Target, TargetId,
 };
+pub use hours::{Hours, NotHours};
 pub use planner::Planner;
 pub use servers::LastReload;
 pub use view::{

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::action::{About, Action, Why};
+use super::action::{About, Action, Memory, Why};
 use super::agenda::{Item, Slot};
 use super::certificates::{Certificates, Ended, State};
 use super::desk::Desk;
@@ -100,6 +100,19 @@ impl Planner {
             Event::Unplaced(id) => self.unplaced(id),
             Event::Sighted(id, sighting) => {
                 self.servers.sighted(id, sighting, up(&self.targets, &self.certificates), desk);
+            }
+            Event::Frozen(id) => {
+                self.certificates.freeze(id);
+                desk.targets.extend(self.targets.of_cert(id));
+            }
+            Event::Thawed(id) => {
+                self.certificates.thaw(id);
+                desk.targets.extend(self.targets.of_cert(id));
+            }
+            Event::Brought { cert, facts } => {
+                let trust = &mut self.trust;
+                let ended = self.certificates.brought(cert, facts, responders, trust, desk);
+                self.ended(cert, ended);
             }
             Event::Wanted(ids, want) => ids.into_iter().for_each(|id| self.wanted(id, want)),
             Event::Fetched { cert, from, outcome } => {
@@ -221,6 +234,7 @@ impl Planner {
             self.responders.settle(id, &mut self.desk);
         }
         while let Some(id) = self.desk.targets.pop_first() {
+            self.thaw_in_time(id);
             self.targets.evaluate(id, &self.certificates, &mut self.desk);
             let wanted = self.targets.take_reload_wanted(id);
             let servers = self.targets.get(id).map(|entry| entry.servers.clone());
@@ -243,6 +257,16 @@ impl Planner {
             if standing::settle(id, certificates, &self.targets, &self.servers, desk) {
                 self.deferred.insert(id);
             }
+        }
+    }
+
+    /// Ends a freeze that would let what is published run out.
+    fn thaw_in_time(&mut self, id: TargetId) {
+        let frozen = self.targets.frozen(id, &self.certificates, &self.desk);
+        let Some((cert, until)) = frozen else { return };
+        if until <= self.desk.now.wall && self.certificates.thaw(cert) {
+            self.desk.act(Action::Remember(Memory::Thawed { cert }));
+            self.desk.targets.extend(self.targets.of_cert(cert));
         }
     }
 
@@ -299,8 +323,13 @@ impl Planner {
         };
         let slack = |until: UnixTime| until.seconds_since(now);
         let troubles = self.troubles(id, standing.deployed);
+        let frozen = self.targets.of_cert(id);
+        let frozen =
+            frozen.filter_map(|one| self.targets.frozen(one, &self.certificates, &self.desk));
         Some(CertificateView {
             id,
+            frozen: self.certificates.is_frozen(id),
+            frozen_until: frozen.map(|(_, until)| until).min(),
             held: entry.held,
             state,
             failures: entry.failures(),

@@ -17,9 +17,9 @@ use super::facts::{
 use super::holding::Holding;
 use super::pending::Offer;
 use super::table::Table;
-use super::window::{self, Lead};
+use super::window::{self, Lead, Window};
 use crate::ocsp::Status;
-use crate::time::{HOUR, MINUTE};
+use crate::time::{HOUR, MINUTE, UnixTime};
 
 /// A placeholder is told once it is this old.
 const OLD_PLACEHOLDER: Duration = HOUR;
@@ -222,6 +222,9 @@ impl Targets {
             desk.act(Action::Publish { target: id, content });
         }
         let mut to = Slot::default();
+        if let Some((_, until)) = Self::frozen_until(entry, certificates, desk) {
+            to.wall = until;
+        }
         if retry > desk.now.uptime {
             to.uptime = retry;
         }
@@ -241,6 +244,29 @@ impl Targets {
             let to = Slot { uptime: entry.slot.uptime.min(at), ..entry.slot };
             desk.schedule(Item::Target(id), &mut entry.slot, to);
         }
+    }
+
+    /// Whose freeze keeps what lies in a target, and until when at most.
+    pub(super) fn frozen(
+        &self,
+        id: TargetId,
+        certificates: &Certificates,
+        desk: &Desk,
+    ) -> Option<(CertId, UnixTime)> {
+        Self::frozen_until(self.table.get(id)?, certificates, desk)
+    }
+
+    /// The same; what nothing is known of is not kept, nor what others put there.
+    fn frozen_until(
+        entry: &Entry,
+        certificates: &Certificates,
+        desk: &Desk,
+    ) -> Option<(CertId, UnixTime)> {
+        let cert = entry.published.cert().filter(|cert| entry.claimants.contains(cert))?;
+        let staple = entry.published.facts().filter(|_| certificates.is_frozen(cert))?;
+        let lead = entry.delivery.lead();
+        let window = Window::of(staple.this_update, staple.expires, lead, &desk.policy);
+        Some((cert, window.thaws()))
     }
 
     /// What a target has for its servers.
@@ -331,6 +357,12 @@ impl Targets {
         let as_it_is = entry.published.content();
         let Some(certificate) = certificates.get(chosen) else { return as_it_is };
         let own = entry.published.cert() == Some(chosen);
+        // Whoever freezes wants it whatever comes, a revocation included.
+        if own
+            && Self::frozen_until(entry, certificates, desk).is_some_and(|(_, until)| until > now)
+        {
+            return as_it_is;
+        }
         let kept_when_expired = match policy.on_expired {
             OnExpired::Auto => certificate.must_staple,
             OnExpired::Keep => true,
@@ -384,7 +416,7 @@ mod tests {
     use crate::plan::responders::Responders;
     use crate::plan::trust::Trust;
     use crate::plan::{Attempts, Certificate, Facts, Policy, ResponderId, TakesUp};
-    use crate::time::{DAY, Now, UnixTime};
+    use crate::time::{DAY, Now};
 
     const NGINX: Delivery = Delivery {
         takes_up: TakesUp::OnReload,

@@ -76,6 +76,10 @@ pub struct CertificateView {
     pub id: CertId,
     /// The staple in the store.
     pub held: Option<Facts>,
+    /// What is published for it stays.
+    pub frozen: bool,
+    /// At most until then, UTC; `None` where nothing of its own is published, or it is not frozen.
+    pub frozen_until: Option<UnixTime>,
     /// What is going on.
     pub state: CertificateState,
     /// Attempts in a row that failed.

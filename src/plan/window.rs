@@ -89,6 +89,11 @@ impl Window {
         self.closes + self.margin * 3 / 4
     }
 
+    /// A freeze is over: early enough for the reload that follows to end before it is critical.
+    pub(super) fn thaws(&self) -> UnixTime {
+        self.closes + self.margin * 11 / 16
+    }
+
     /// The longest wait between two attempts while this staple is the one that is held.
     ///
     /// Up to the close a quarter of what is left of it. Past it the failure is told and the staple

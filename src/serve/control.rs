@@ -14,6 +14,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited, combinators::BoxBody};
 use hyper::body::{Body, Frame, Incoming};
@@ -43,6 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Order {
     /// The status document, once.
     Status,
+    /// Keep what is published, or publish the newest again; a line for each certificate.
+    Freeze(Freeze),
+    /// Verify and publish a response; a line for its certificate once that is settled.
+    Import(Import),
     /// Fetch, publish, reload, confirm; a line for each certificate, then one for the whole.
     Refresh(Refresh),
     /// Wait until what was renewed has its staple; a line for each certificate, then one for the whole.
@@ -76,6 +82,40 @@ pub struct Hook {
     /// How much of that is over already.
     #[serde(default)]
     pub waited_seconds: u64,
+}
+
+/// The body of `POST /freeze`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    /// What the certificate is called.
+    pub name: String,
+    /// End a freeze instead.
+    #[serde(default)]
+    pub thaw: bool,
+}
+
+/// The body of `POST /import`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// A response, DER in base64.
+    pub response: String,
+}
+
+impl Import {
+    /// To bring this response (DER).
+    pub fn of(response: &[u8]) -> Import {
+        Import { response: BASE64_STANDARD.encode(response) }
+    }
+
+    /// The response (DER).
+    ///
+    /// # Errors
+    /// It is not base64.
+    pub fn bytes(&self) -> Result<Vec<u8>, base64::DecodeError> {
+        BASE64_STANDARD.decode(&self.response)
+    }
 }
 
 /// A caller, waiting for lines.
@@ -197,6 +237,8 @@ async fn order(request: Request<Incoming>) -> Result<Order, (StatusCode, String)
     match (request.method(), path.as_str()) {
         (&Method::GET, "/status") => Ok(Order::Status),
         (&Method::POST, "/hook") => Ok(Order::Hook(body(request).await?)),
+        (&Method::POST, "/freeze") => Ok(Order::Freeze(body(request).await?)),
+        (&Method::POST, "/import") => Ok(Order::Import(body(request).await?)),
         (&Method::POST, "/refresh") => Ok(Order::Refresh(body(request).await?)),
         (method, _) => Err((StatusCode::NOT_FOUND, format!("nothing answers {method} {path}\n"))),
     }

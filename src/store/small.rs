@@ -1,7 +1,7 @@
 //! The small things: names once given, issuers that were fetched, signatures that were checked, the
 //! seed of the jitter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
@@ -27,7 +27,26 @@ struct Names {
     names: BTreeMap<String, String>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct Frozen {
+    schema: u32,
+    frozen: BTreeSet<Fingerprint>,
+}
+
 impl StateDir {
+    /// The certificates that are frozen.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read, or is damaged.
+    pub fn frozen(&self) -> Result<BTreeSet<Fingerprint>, StoreError> {
+        let path = self.root.join("frozen.json");
+        let Some(bytes) = files::read(&path, MAX_NAMES_BYTES)? else { return Ok(BTreeSet::new()) };
+        match serde_json::from_slice::<Frozen>(&bytes) {
+            Ok(read) => Ok(read.frozen),
+            Err(error) => Err(StoreError::Damaged { path, reason: error.to_string() }),
+        }
+    }
+
     /// The names that were given, by what they were given to.
     ///
     /// # Errors
@@ -109,6 +128,16 @@ impl Store {
         let names = Names { schema: 1, names: names.clone() };
         let text = serde_json::to_vec_pretty(&names).expect("names are plain data");
         Ok(files::write(&self.dir.root.join("names.json"), &text, 0o644)?)
+    }
+
+    /// Remembers which certificates are frozen.
+    ///
+    /// # Errors
+    /// The disk may be full.
+    pub fn remember_frozen(&self, frozen: &BTreeSet<Fingerprint>) -> Result<(), StoreError> {
+        let frozen = Frozen { schema: 1, frozen: frozen.clone() };
+        let text = serde_json::to_vec_pretty(&frozen).expect("digests are plain data");
+        Ok(files::write(&self.dir.root.join("frozen.json"), &text, 0o644)?)
     }
 
     /// Remembers an issuer that was fetched.

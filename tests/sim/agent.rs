@@ -225,6 +225,12 @@ impl World {
         self.tell(Event::Wanted(all, want));
     }
 
+    /// Somebody brings a staple.
+    pub(crate) fn bring(&mut self, cert: CertId, facts: Facts) {
+        self.agent.fetched.insert(cert, facts);
+        self.tell(Event::Brought { cert, facts });
+    }
+
     /// Hands an event to the planner and begins what it asks for.
     pub(crate) fn tell(&mut self, event: Event) {
         if !self.agent.running {
@@ -318,6 +324,7 @@ impl World {
             Memory::Attempt { cert, from: _, attempts } => {
                 disk.attempts.insert(cert, (attempts, uptime));
             }
+            Memory::Thawed { .. } => {}
             Memory::Settled { cert } => {
                 disk.attempts.remove(&cert);
             }

@@ -9,7 +9,7 @@ use staplekeeper::digest::Digest;
 use staplekeeper::ocsp::Status;
 use staplekeeper::plan::{
     Action, Answer, Attempts, Bare, CertId, Certificate, Content, Delivery, Event, Facts,
-    FetchFault, Loaded, OnExpired, OnRevoked, Planner, Policy, PublishFault, ReloadFault,
+    FetchFault, Hours, Loaded, OnExpired, OnRevoked, Planner, Policy, PublishFault, ReloadFault,
     ResponderId, Served, Server, ServerId, Sighting, TakesUp, Target, TargetId, Want,
 };
 use staplekeeper::time::{DAY, Now, UnixTime};
@@ -140,6 +140,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     let limits = [lengths().boxed(), lengths().boxed(), lengths().boxed(), lengths().boxed()];
     (any::<bool>(), revoked, expired, limits, lengths()).prop_map(
         |(placeholder, on_revoked, on_expired, limits, max_skew)| Policy {
+            reload_windows: Hours::default(),
             placeholder,
             on_revoked,
             on_expired,
@@ -186,6 +187,9 @@ fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::ClockSynchronised),
         4 => certificates().prop_map(Event::Found),
         1 => certs().prop_map(Event::Gone),
+        1 => certs().prop_map(Event::Frozen),
+        1 => certs().prop_map(Event::Thawed),
+        1 => (certs(), facts()).prop_map(|(cert, facts)| Event::Brought { cert, facts }),
         2 => (servers(), server).prop_map(|(id, server)| Event::Served(id, server)),
         1 => servers().prop_map(Event::Unserved),
         4 => (targets(), places()).prop_map(|(id, target)| Event::Placed(id, target)),

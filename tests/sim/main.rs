@@ -6,6 +6,7 @@
 //! by the world itself, see `invariants`.
 
 mod agent;
+mod by_hand;
 mod events;
 mod invariants;
 mod measure;

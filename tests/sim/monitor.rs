@@ -130,6 +130,7 @@ fn certificate(view: &CertificateView, now: UnixTime) -> CertificateStatus {
         fingerprint: Fingerprint::of(&view.id.0.to_be_bytes()),
         subject: String::new(),
         must_staple: view.must_staple,
+        frozen: view.frozen,
         state,
         reason: format!("{state:?}"),
         severity: view.severity.into(),

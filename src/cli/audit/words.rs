@@ -112,13 +112,28 @@ fn happening_words(happening: &Happening) -> String {
         Happening::Begins { condition } => format!("BEGINS: {condition}"),
         Happening::Ends { condition } => format!("over: {condition}"),
         Happening::RefreshAsked { uid, names, no_reload } => {
-            let who = uid.map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"));
+            let who = who(*uid);
             let names = if names.is_empty() { "all".to_owned() } else { names.join(" ") };
             let how = if *no_reload { ", without reloads" } else { "" };
             format!("{who} asked for a refresh of {names}{how}")
         }
+        Happening::Frozen { certificate, uid } => {
+            format!("{certificate}: frozen by {}", who(*uid))
+        }
+        Happening::Thawed { certificate, by_itself: true, .. } => {
+            format!("{certificate}: thawed, little was left of what was published")
+        }
+        Happening::Thawed { certificate, uid, .. } => {
+            format!("{certificate}: thawed by {}", who(*uid))
+        }
+        Happening::Imported { certificate, uid, staple } => {
+            format!("{certificate}: brought by {}: {}", who(*uid), facts(staple))
+        }
+        Happening::NotImported { uid, error } => {
+            format!("{} brought a response, not taken: {error}", who(*uid))
+        }
         Happening::HookCalled { uid, paths } => {
-            let who = uid.map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"));
+            let who = who(*uid);
             let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
             format!("{who} waits for the staple of what was renewed in {}", paths.join(" "))
         }
@@ -131,4 +146,8 @@ fn happening_words(happening: &Happening) -> String {
             Err(error) => error.to_string(),
         },
     }
+}
+
+fn who(uid: Option<u32>) -> String {
+    uid.map_or_else(|| "somebody".to_owned(), |uid| format!("uid {uid}"))
 }

@@ -9,7 +9,7 @@ use crate::plan::action::{About, Action, Memory};
 use crate::plan::backoff::LONGEST_WAIT;
 use crate::plan::desk::Desk;
 use crate::plan::event::{Answer, FetchFault};
-use crate::plan::facts::{Attempts, CertId, ResponderId};
+use crate::plan::facts::{Attempts, CertId, Facts, ResponderId};
 use crate::plan::responders::{Health, Responders};
 use crate::plan::trust::Trust;
 
@@ -54,6 +54,28 @@ impl Certificates {
                 self.next_round(id, responders, desk)
             }
         }
+    }
+
+    /// A staple came by another way. It replaces the one that is held if an answer would; then
+    /// nobody needs to be asked for now.
+    pub(in crate::plan) fn brought(
+        &mut self,
+        id: CertId,
+        facts: Facts,
+        responders: &mut Responders,
+        trust: &mut Trust,
+        desk: &mut Desk,
+    ) -> Ended {
+        let Some(entry) = self.table.get_mut(id) else { return Ended::NotYet };
+        let writing = entry.state == State::Kept;
+        if writing || facts.status == Status::Unknown {
+            return Ended::NotYet;
+        }
+        if entry.judge(&facts, desk) == Verdict::Unchanged {
+            return Ended::NotYet;
+        }
+        Self::leave(id, entry, responders, desk);
+        self.answered(id, Answer { facts, fresh_for: None }, responders, trust, desk)
     }
 
     /// A responder is newly known to be in trouble: who has others goes there.

@@ -106,6 +106,7 @@ impl Certificates {
         self.keeping.remove(&id);
         self.busy.remove(&id);
         self.awaited.remove(&id);
+        self.frozen.remove(&id);
         for about in [About::Late(id), About::AtRisk(id), About::Revoked(id)] {
             desk.tell(about, false);
         }

@@ -30,6 +30,8 @@ pub(super) struct Certificates {
     busy: BTreeSet<CertId>,
     /// Somebody waits for a staple of these, until that uptime.
     awaited: BTreeMap<CertId, Duration>,
+    /// What is published for these stays.
+    frozen: BTreeSet<CertId>,
     /// Lists of responders, each stored once.
     lists: BTreeSet<Arc<[ResponderId]>>,
 }
@@ -113,6 +115,23 @@ impl Certificates {
     /// Somebody waits for its first staple.
     pub(super) fn is_awaited(&self, id: CertId) -> bool {
         self.awaited.contains_key(&id) && self.held(id).is_none()
+    }
+
+    /// What is published for it stays.
+    pub(super) fn is_frozen(&self, id: CertId) -> bool {
+        self.frozen.contains(&id)
+    }
+
+    /// Has what is published stay; only for a certificate that is known.
+    pub(super) fn freeze(&mut self, id: CertId) {
+        if self.get(id).is_some() {
+            self.frozen.insert(id);
+        }
+    }
+
+    /// Ends a freeze; says whether there was one.
+    pub(super) fn thaw(&mut self, id: CertId) -> bool {
+        self.frozen.remove(&id)
     }
 
     /// How many staples the store is writing.

@@ -56,15 +56,26 @@ impl Entry {
             dues.push(Due::Uptime(until.max(floor), why));
         }
         if let Some((closes, id)) = self.closing.first() {
+            let due = desk.policy.reload_windows.before(*closes, now.wall);
+            let gathered = self.last.is_some_and(|last| last.at >= due);
+            if due <= now.wall && *closes > now.wall && !gathered {
+                // In the hours for it, and not yet done in these.
+                dues.push(Due::Uptime(spaced, Why::Closing));
+            }
             dues.push(if *closes > now.wall {
-                Due::Wall(*closes, Why::Closing)
+                Due::Wall(if due > now.wall { due } else { *closes }, Why::Closing)
             } else {
                 let latest = now.uptime + self.latest(*id, desk).since(now.wall);
                 Due::Uptime(spaced.min(floor.max(latest)), Why::Closing)
             });
         }
         if let Some((at, _)) = self.renewed.first() {
-            dues.push(Due::Uptime((*at).max(spaced), Why::Renewed));
+            let at = (*at).max(spaced);
+            let opens = desk.policy.reload_windows.next(now.wall);
+            dues.push(match at <= now.uptime && opens > now.wall {
+                true => Due::Wall(opens, Why::Renewed),
+                false => Due::Uptime(at, Why::Renewed),
+            });
         }
         if let Some((at, _)) = self.retries.first() {
             dues.push(Due::Uptime((*at).max(floor), Why::Closing));

@@ -1,6 +1,7 @@
 //! The audit trail: what was done to it is found, and what was done by accident is survived.
 
 mod agent;
+mod by_hand;
 mod crash;
 mod full;
 mod rotation;
