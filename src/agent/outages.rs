@@ -159,6 +159,7 @@ mod tests {
             // Each has an error of its own: that used to be a line each.
             error: format!("{URL}: number {number} is not known"),
             news: true,
+            unknown: false,
         }
     }
 
@@ -220,7 +221,8 @@ mod tests {
         assert_eq!(outages.observe(&answered(2), START), None);
         let Happening::NotAnswered { certificate, error, .. } = failed(1) else { unreachable!() };
         let responder = "http://other.example/".to_owned();
-        let other = Happening::NotAnswered { certificate, responder, error, news: false };
+        let other =
+            Happening::NotAnswered { certificate, responder, error, news: false, unknown: false };
         assert!(outages.observe(&other, START).is_some());
     }
 }
