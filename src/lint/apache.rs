@@ -31,10 +31,17 @@ pub(super) fn judge(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Findi
             (None, false) => {}
         }
     }
-    // The cache is the whole server's.
-    let caches = on.iter().flat_map(|(origin, said)| said.iter().map(move |one| (origin, one)));
-    let cacheless = caches.clone().find(|(_, (_, apache))| apache.cache.is_none());
-    found.extend(cacheless.map(|(origin, (block, _))| without_cache(block, origin)));
+    // The cache is the whole server's, and missed as soon as stapling is on anywhere, staples or not.
+    let caches = blocks.iter().filter(|block| {
+        let apache = block.deployment.apache.as_deref();
+        apache.is_some_and(|apache| apache.cache.is_none())
+    });
+    let cacheless = caches
+        .filter_map(|block| {
+            Some((block, block.deployment.stapling.as_ref().filter(|on| on.value)?))
+        })
+        .next();
+    found.extend(cacheless.map(|(block, stated)| without_cache(block, &stated.origin)));
     let mut cached = cacheless.is_some();
     for (block, apache) in off {
         found.extend(not_stapled(view, block, apache, &stapling, &mut cached));
@@ -75,7 +82,11 @@ fn without_cache(block: &Block<'_>, origin: &Origin) -> Finding {
         fix: vec![cache(block)],
         ..Finding::at("apache-without-cache", Severity::Error, origin)
     };
-    about(finding, block.names())
+    let names = block.names();
+    Finding {
+        certificate: Some(names).filter(|names| !names.is_empty()),
+        ..about(finding, String::new())
+    }
 }
 
 /// What is said at `origin` for these virtual hosts.
