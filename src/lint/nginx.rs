@@ -150,44 +150,60 @@ fn switched(view: &View<'_>, block: &Block<'_>, on: bool, said: &Said) -> Option
             }))
         }
         (true, Some(file)) if has_variable(file.value.theirs.to_string_lossy().as_ref()) => {
-            let name = block.shows.first().map(|(_, _, leaf)| leaf.name.to_string());
-            let name = name.filter(|_| !block.mixes_keys())?;
-            let line = file_line(&view.staple_file(&name));
+            let (_, _, leaf) = block.shows.first()?;
+            let fix = match block.mixes_keys() {
+                true => by_responder(view, block, &file.origin, said),
+                false => {
+                    let line = file_line(&view.staple_file(&leaf.name));
+                    vec![
+                        said.file.say(block, Some(&file.origin), "ssl_stapling_file", line),
+                        Step::run(format!("staplekeeper --refresh-now {}", leaf.name)),
+                    ]
+                }
+            };
             Some(about(Finding {
                 what: format!("`ssl_stapling_file {}` has a variable in it", file.value.theirs.display()),
                 why: "nginx knows none there: it looks for a file of just that name, and without it neither \
                       starts nor reloads"
                     .to_owned(),
-                fix: vec![
-                    said.file.say(block, Some(&file.origin), "ssl_stapling_file", line),
-                    Step::run(format!("staplekeeper --refresh-now {name}")),
-                ],
+                fix,
                 ..Finding::at("staple-path-variable", Severity::Error, &file.origin)
             }))
         }
-        (true, Some(file)) if shares_a_file(block) => {
-            let mut fix = vec![match said.file.sharing(&file.origin) {
-                Sharing::Alone => Step::remove(&file.origin, "ssl_stapling_file"),
-                _ => Step::act(format!(
-                    "move `ssl_stapling_file` from {} into the blocks that have one certificate",
-                    file.origin
-                )),
-            }];
-            fix.extend(source(view, block));
-            Some(about(Finding {
-                what: "certificates of two key types share one `ssl_stapling_file`".to_owned(),
-                why: "it holds the staple of one of them, and clients of the other are handed it, too: \
+        (true, Some(file)) if shares_a_file(block) => Some(about(Finding {
+            what: "certificates of two key types share one `ssl_stapling_file`".to_owned(),
+            why:
+                "it holds the staple of one of them, and clients of the other are handed it, too: \
                       strict ones refuse"
                     .to_owned(),
-                fix,
-                ..Finding::at("two-keys-one-file", Severity::Error, &file.origin)
-            }))
-        }
+            fix: by_responder(view, block, &file.origin, said),
+            ..Finding::at("two-keys-one-file", Severity::Error, &file.origin)
+        })),
         (true, Some(_)) => None,
     }
 }
 
-fn has_variable(path: &str) -> bool {
+/// Has a block for which one file is not enough ask our responder. `file`: where that file is named; it
+/// would win over the responder.
+fn by_responder(view: &View<'_>, block: &Block<'_>, file: &Origin, said: &Said) -> Vec<Step> {
+    let mut fix = vec![match said.file.sharing(file) {
+        Sharing::Alone => Step::remove(file, "ssl_stapling_file"),
+        _ => Step::act(format!(
+            "move `ssl_stapling_file` from {file} into the blocks that have one certificate"
+        )),
+    }];
+    match &block.deployment.stapling_responder {
+        Some(stated) if view.asks_us(&stated.value) => {}
+        stated => {
+            let stated = stated.iter();
+            fix.extend(stated.map(|one| Step::remove(&one.origin, "ssl_stapling_responder")));
+            fix.extend(source(view, block));
+        }
+    }
+    fix
+}
+
+pub(super) fn has_variable(path: &str) -> bool {
     path.contains('$')
 }
 

@@ -64,6 +64,11 @@ pub(super) fn targets(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Fin
     let mut told = BTreeMap::new();
     for block in blocks.iter().filter(|block| block.is_answered()) {
         let Some(target) = block.deployment.target() else { continue };
+        // nginx would look for a file of just that name: a rule of its own says what to write instead.
+        let nginx = block.model.kind == Kind::Nginx;
+        if nginx && super::nginx::has_variable(&target.theirs.to_string_lossy()) {
+            continue;
+        }
         let Some(why) = view.unwritable.get(&target.ours) else { continue };
         let Some(file) = &block.deployment.stapling_file else { continue };
         told.entry(target.ours.clone()).or_insert((block, &file.origin, why));
