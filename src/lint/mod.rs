@@ -11,7 +11,7 @@
 //! | `plain` | HAProxy, lighttpd, hitch and exim: the staple beside the certificate |
 //! | `staples` | what lies in the staple files |
 //! | `certificates` | Must-Staple without responder, chains, ends, answers without nextUpdate |
-//! | `own` | what the agent itself may not do |
+//! | `own` | what the agent itself may not do, and what it could not read |
 //! | `sunset` | certificates that have OCSP behind them, and the order in which to undo it |
 
 mod apache;
@@ -45,6 +45,7 @@ pub fn lint(view: &View<'_>) -> Vec<Finding> {
             }
             Kind::Files => {}
         }
+        found.extend(own::unread(&view.scan.servers[server]));
         staples::judge(view, &blocks, &mut found);
         own::reload(view, server, &blocks, &mut found);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::finding::{Finding, Severity, Step};
 use super::view::{Block, Reload, Unwritable, View};
-use crate::discover::Kind;
+use crate::discover::{Kind, Problem, ServerModel};
 
 /// Our responder's address over TCP, unless it is configured.
 const TCP: &str = "127.0.0.1:8889";
@@ -96,6 +96,32 @@ pub(super) fn targets(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Fin
             ..Finding::at("target-not-writable", grave, origin)
         });
     }
+}
+
+/// A server whose configuration could not be read to its end: nobody knows what stands in the rest.
+pub(super) fn unread(model: &ServerModel) -> Option<Finding> {
+    if model.complete {
+        return None;
+    }
+    // What is at fault comes before mere remarks.
+    let fault = model.problems.first();
+    let reason = fault.map_or_else(String::new, |fault| format!(": {fault}"));
+    let file = fault.map(|fault| &fault.path).or(model.config.as_ref());
+    Some(Finding {
+        file: file.map(|path| path.display().to_string()),
+        line: fault.map_or(0, |fault| fault.line),
+        server: Some(model.kind.to_string()),
+        what: format!(
+            "the configuration of this {} could not be read to its end{reason}",
+            model.kind
+        ),
+        why: "what stands in the rest of it is not judged".to_owned(),
+        fix: vec![Step::act(match fault.and_then(Problem::hint) {
+            Some(hint) => hint,
+            None => format!("mend it, until {} itself takes it", model.kind),
+        })],
+        ..Finding::of("not-judged", Severity::Warning)
+    })
 }
 
 /// Whether a server with staples to take up can be told so.

@@ -3,5 +3,6 @@
 mod explain;
 mod fixes;
 mod host;
+mod narrow;
 mod rules;
 mod stock;
