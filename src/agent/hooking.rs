@@ -18,13 +18,7 @@ use crate::digest::Fingerprint;
 use crate::discover::Scan;
 use crate::plan::{CertId, Content, Event, Want};
 use crate::serve::control::Hook;
-use crate::time::MINUTE;
 
-/// How long a hook waits for the staple of a Must-Staple certificate unless it says otherwise: CAs
-/// take up to a quarter of an hour to publish it.
-const PATIENCE_MUST_STAPLE: Duration = MINUTE.saturating_mul(20);
-/// The same for other certificates, which do well without.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long files that are on the move, and issuers that are fetched, may keep a hook from beginning.
 const SETTLES: Duration = Duration::from_secs(10);
 
@@ -92,9 +86,7 @@ impl Agent {
         let waiting = hook.waiting.get_or_insert_default();
         for id in ids.into_iter().filter(|id| !hook.told.contains(id)) {
             let Some(known) = self.world.certificates.get(&id) else { continue };
-            let usual = if known.leaf.must_staple() { PATIENCE_MUST_STAPLE } else { PATIENCE };
-            let length = hook.order.deadline_seconds.map_or(usual, Duration::from_secs);
-            let until = hook.since + length;
+            let until = hook.since + hook.order.patience(known.leaf.must_staple());
             let is_new = waiting.insert(id, Awaited { until, said: None }).is_none();
             let now = self.clock.now();
             let in_date = known.held.as_ref().is_some_and(|staple| staple.expires() > now.wall);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use super::client::{Client, Line, Refused};
 use crate::agent::{self, Progress, StartError};
@@ -40,8 +40,8 @@ pub(super) struct Args {
     /// Folders of renewed certificates (certbot's RENEWED_LINEAGE), or their files
     #[arg(value_name = "DIR", required = true)]
     paths: Vec<PathBuf>,
-    /// Give up after this long ("90s", "5m"); default: 20m with Must-Staple, else 30s
-    #[arg(long, value_name = "D", value_parser = parse_duration)]
+    /// Give up after this long ("90s", "5m", at most 24h); default: 20m with Must-Staple, else 30s
+    #[arg(long, value_name = "D", value_parser = deadline)]
     deadline: Option<Duration>,
 }
 
@@ -90,6 +90,12 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
         }
     }
     Ok(tally.end(&leaves))
+}
+
+fn deadline(text: &str) -> anyhow::Result<Duration> {
+    let length = parse_duration(text)?;
+    ensure!(length <= Hook::LONGEST, "a hook waits a day (24h) at most; name a shorter time");
+    Ok(length)
 }
 
 /// The certificates that begin the files at `paths`, or in the folders there.

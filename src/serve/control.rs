@@ -76,12 +76,30 @@ pub struct Hook {
     /// The certificates that lie there, as far as the caller could read them.
     #[serde(default)]
     pub leaves: BTreeSet<Fingerprint>,
-    /// How long the caller waits; unless given, that depends on the certificate.
+    /// How long the caller waits, at most [`Hook::LONGEST`]; unless given, that depends on the
+    /// certificate.
     #[serde(default)]
     pub deadline_seconds: Option<u64>,
     /// How much of that is over already.
     #[serde(default)]
     pub waited_seconds: u64,
+}
+
+impl Hook {
+    /// The longest that anybody may wait.
+    pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
+    /// How long a hook waits for the staple of a Must-Staple certificate unless it says otherwise: CAs
+    /// take up to a quarter of an hour to publish it.
+    const USUAL_MUST_STAPLE: Duration = Duration::from_secs(20 * 60);
+    /// The same for other certificates, which do well without.
+    const USUAL: Duration = Duration::from_secs(30);
+
+    /// How long it waits for the staple of a certificate, with Must-Staple or without. Whatever the
+    /// caller wrote, it is no longer than [`Hook::LONGEST`].
+    pub fn patience(&self, must_staple: bool) -> Duration {
+        let usual = if must_staple { Hook::USUAL_MUST_STAPLE } else { Hook::USUAL };
+        self.deadline_seconds.map_or(usual, Duration::from_secs).min(Hook::LONGEST)
+    }
 }
 
 /// The body of `POST /freeze`.

@@ -102,6 +102,34 @@ fn it_gives_up_at_its_deadline() {
     }
 }
 
+/// Whatever a caller writes to the socket, nobody waits for more than a day, and the agent lives.
+#[test]
+fn no_deadline_is_too_long_for_the_agent() {
+    let mut scene = Scene::new(3600, &[must("a.test")], "");
+    scene.start();
+    let path = scene.certificate("a.test");
+    for figures in [
+        r#""deadline_seconds":18446744073709551615"#,
+        r#""deadline_seconds":18446744073709551615,"waited_seconds":18446744073709551615"#,
+        r#""deadline_seconds":9223372036854775807,"waited_seconds":9223372036854775807"#,
+        r#""deadline_seconds":86400,"waited_seconds":1000000000000"#,
+    ] {
+        let order = format!(r#"{{"paths":["{}"],{figures}}}"#, path.display());
+        let said = scene.agent.post("hook", &order);
+        assert!(said.contains(r#""kind":"done","good":1,"bad":0"#), "{figures}: {said}");
+    }
+    let leaf = scene.issue_next("a.test");
+    scene.authority.says(&leaf, Answer::Unauthorized);
+    scene.install("a.test", &leaf);
+    let file = path.display().to_string();
+    let said = scene.agent.command(&["hook", &file, "--deadline", "25h"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("24h"), "{said:?}");
+    let said = scene.agent.command(&["hook", &file, "--deadline", "1s"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(scene.agent.status().is_some(), "the agent lives");
+}
+
 #[test]
 fn what_needs_no_staple_is_not_waited_for() {
     let mut scene = Scene::new(3600, &[plain("a.test")], "");

@@ -231,6 +231,22 @@ impl Agent {
         serde_json::from_slice(&answer[body..]).ok()
     }
 
+    /// Posts an order to the control socket just as it is written; all lines of the answer.
+    ///
+    /// # Panics
+    /// When nobody answers there.
+    pub fn post(&self, what: &str, order: &str) -> String {
+        let stream = UnixStream::connect(self.runtime_dir().join("control.sock"));
+        let mut stream = stream.expect("the agent listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a length of time");
+        let length = order.len();
+        let head = format!("POST /{what} HTTP/1.0\r\nHost: agent\r\nContent-Length: {length}");
+        stream.write_all(format!("{head}\r\n\r\n{order}").as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers to the end");
+        answer
+    }
+
     /// The processor time it has used so far, user and system.
     pub fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
