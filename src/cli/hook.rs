@@ -14,9 +14,9 @@ use crate::config::Settings;
 use crate::files;
 use crate::pki::Certificate;
 use crate::pki::pem::read_certificates;
-use crate::serve::control::Hook;
+use crate::serve::control::{Hook, SOCKET};
 use crate::store::StoreError;
-use crate::time::parse_duration;
+use crate::time::{format_duration, parse_duration};
 
 /// The longest file that may hold a certificate, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -24,6 +24,8 @@ const MAX_BYTES: u64 = 1 << 20;
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(60);
 /// An agent that is started cannot work while this process does, so it looks whether there is one.
 const HERE_FOR: Duration = Duration::from_secs(8);
+/// How long after the deadline the agent may take to say so: it may have to end a look at the files first.
+const GRACE: Duration = Duration::from_secs(10);
 /// Between two calls meanwhile.
 const CALLS_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -55,14 +57,56 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
         deadline_seconds: args.deadline.map(|deadline| deadline.as_secs()),
         waited_seconds: 0,
     };
+    let must_staple = leaves.iter().any(|leaf| leaf.must_staple());
+    let patience = order.patience(must_staple);
     let mut tally = Tally::default();
+    // An agent that is stopped, or hangs, holds up whoever reloads no longer than a healthy one.
+    let waits = wait(&mut order, &settings, begun, patience, &mut tally);
+    let ended = tokio::time::timeout(patience + GRACE, waits).await;
+    match ended {
+        Ok(ended) => {
+            ended?;
+            Ok(tally.end(&leaves))
+        }
+        Err(_) => {
+            anstream::eprintln!("{}", silence(&settings, begun.elapsed(), must_staple));
+            Ok(ExitCode::from(1))
+        }
+    }
+}
+
+/// Why nothing is known when all time is over, and what follows from that.
+fn silence(settings: &Settings, waited: Duration, must_staple: bool) -> String {
+    let socket = settings.runtime_dir.join(SOCKET);
+    let risk = match must_staple {
+        true => "whoever reloads a server now may lock out clients",
+        false => "clients may connect without a staple until it comes",
+    };
+    format!(
+        "the agent behind {} has not said within {} that the staple is published: it is stopped, or hangs; \
+         see `systemctl status staplekeeper`, and restart it if it does not answer; {risk}",
+        socket.display(),
+        format_duration(waited)
+    )
+}
+
+/// Until all is told, by whichever agent.
+async fn wait(
+    order: &mut Hook,
+    settings: &Settings,
+    begun: Instant,
+    patience: Duration,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    // Where less is waited for, some of it has to be left to look without an agent.
+    let comes_back_within = COMES_BACK_WITHIN.min(patience / 2);
     let mut lost: Option<Instant> = None;
     while tally.done.is_none() {
         order.waited_seconds = begun.elapsed().as_secs();
-        match Client::call(&settings).await? {
+        match Client::call(settings).await? {
             Line::Agent(client) => {
                 let said = |line: &[u8]| tally.take(&serde_json::from_slice(line)?);
-                match client.hook(&order, said).await {
+                match client.hook(order, said).await {
                     Err(error) if error.is::<Refused>() || error.is::<serde_json::Error>() => {
                         return Err(error);
                     }
@@ -71,7 +115,7 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
                 }
                 lost = Some(Instant::now());
             }
-            Line::Nobody if lost.is_none_or(|at| at.elapsed() > COMES_BACK_WITHIN) => {
+            Line::Nobody if lost.is_none_or(|at| at.elapsed() > comes_back_within) => {
                 let said = |progress: &Progress| tally.take(progress);
                 let here = agent::hook_here(settings.clone(), order.clone(), HERE_FOR, said).await;
                 match here.map_err(|error| error.downcast::<StartError>()) {
@@ -89,7 +133,7 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
             tokio::time::sleep(CALLS_AGAIN_AFTER).await;
         }
     }
-    Ok(tally.end(&leaves))
+    Ok(())
 }
 
 fn deadline(text: &str) -> anyhow::Result<Duration> {
