@@ -36,20 +36,20 @@ impl Agent {
     /// Keeps what was fetched from an AIA URL; whether it issued anything is for the next scan to prove.
     pub(super) fn issuers_fetched(&mut self, url: &str, outcome: Result<Vec<Vec<u8>>, AskError>) {
         self.issuers_awaited -= 1;
-        let found = match outcome {
-            Ok(found) => found,
-            Err(error) => {
-                return self.complain(format!("cannot fetch an issuer: {error}; {}", error.hint()));
-            }
-        };
         let before = self.issuers.len();
+        let found = outcome.unwrap_or_else(|error| {
+            self.complain(format!("cannot fetch an issuer: {error}; {}", error.hint()));
+            Vec::new()
+        });
         for der in found {
             match Certificate::from_der(&der) {
                 Ok(certificate) => self.learn_issuer(Arc::new(certificate)),
                 Err(error) => self.complain(format!("{url}: not a certificate: {error}")),
             }
         }
-        if self.issuers.len() > before {
+        // Hooks hold back while issuers are fetched; whatever came of it, that is over now.
+        let settled = self.issuers_awaited == 0 && self.hooks_want_a_look();
+        if self.issuers.len() > before || settled {
             self.rescan();
         }
     }

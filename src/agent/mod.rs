@@ -82,7 +82,7 @@ use crate::time::UnixTime;
 use answering::Answering;
 pub use ensure::Shelf;
 pub use freezing::freeze_here;
-use hooking::Hooking;
+use hooking::Hookings;
 use message::Message;
 pub use model::scan_settings;
 pub use once::{hook_here, import_here, look, refresh_here};
@@ -181,7 +181,7 @@ pub struct Agent {
     looks: usize,
     warming_pace: Arc<warming::Pace>,
     refreshing: Vec<Refreshing>,
-    hooking: Vec<Hooking>,
+    hooking: Hookings,
     hooks: Hooks,
     /// What is wrong with the operator's commands.
     failed_commands: BTreeMap<String, String>,
@@ -298,7 +298,7 @@ impl Agent {
             looks: 0,
             warming_pace: Arc::default(),
             refreshing: Vec::new(),
-            hooking: Vec::new(),
+            hooking: Hookings::default(),
             hooks: Hooks::default(),
             expiry: Expiry::new(ExpiryPolicy {
                 warn_below: settings.expiry_warn_below,

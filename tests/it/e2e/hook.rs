@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 
 use crate::support::agent::{Agent, Said, eventually};
-use crate::support::authority::Answer;
-use crate::support::ca::Said as Says;
+use crate::support::authority::{Answer, Authority};
+use crate::support::ca::{Draft, Said as Says};
 use crate::support::judge::{Worth, fingerprint};
-use crate::support::scene::{Scene, must, plain};
+use crate::support::responder::{Reply, Responder};
+use crate::support::scene::{Host, Scene, must, plain};
 
 /// The hook for one site's certificate file, under way.
 fn begin(scene: &Scene, name: &str, more: &[&str]) -> Child {
@@ -128,6 +129,62 @@ fn no_deadline_is_too_long_for_the_agent() {
     let said = scene.agent.command(&["hook", &file, "--deadline", "1s"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(scene.agent.status().is_some(), "the agent lives");
+}
+
+/// A site whose chain lies nowhere, and an AIA URL that answers 404 late, or never: the hook holds back
+/// for the issuer, and no longer.
+#[test]
+fn an_issuer_that_cannot_be_fetched() {
+    let late = Responder::start(|_| Reply::html(404).after(Duration::from_secs(2)));
+    let never = Responder::start(|_| Reply::Hang);
+    let authority = Authority::new(3600);
+    let mut agent = Agent::new();
+    let folder = agent.folder().join("certs");
+    agent.configure(&format!("server = []\n[[watch]]\npath = \"{}\"\n", folder.display()));
+    agent.start();
+    let renewed = |name: &str, shop: &Responder, host: Host| {
+        let ca_issuers_urls = vec![format!("{}{name}.cer", shop.url())];
+        let leaf = authority.issue(Draft { ca_issuers_urls, ..host.draft });
+        let site = folder.join(name);
+        fs::create_dir_all(&site).expect("ours");
+        fs::write(site.join("privkey.pem"), leaf.key_pem()).expect("ours");
+        fs::write(site.join("fullchain.pem"), leaf.pem()).expect("ours");
+        let begun = Instant::now();
+        let site = site.display().to_string();
+        let said = agent.command(&["hook", &site, "--deadline", "8s"]);
+        (said, begun.elapsed())
+    };
+    let (said, waited) = renewed("a.test", &late, plain("a.test"));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("issuer was not found"), "{said:?}");
+    assert!(waited >= Duration::from_secs(2), "{waited:?}");
+    let (said, waited) = renewed("b.test", &late, must("b.test"));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("issuer was not found"), "{said:?}");
+    assert!(waited >= Duration::from_secs(8), "{waited:?}");
+    let (said, waited) = renewed("c.test", &never, plain("c.test"));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("issuer was not found"), "{said:?}");
+    assert!(waited < Duration::from_secs(8), "{waited:?}");
+    assert!(late.requests() >= 2 && never.requests() >= 1, "they were asked");
+}
+
+/// An agent that is stopped (SIGSTOP) answers nobody: the ACME client goes on all the same.
+#[test]
+fn an_agent_that_does_not_answer() {
+    let mut scene = Scene::new(3600, &[must("a.test")], "");
+    scene.start();
+    scene.renew("a.test");
+    kill(scene.agent.pid(), Signal::SIGSTOP).expect("our own child");
+    let begun = Instant::now();
+    let said = hook(&scene, "a.test", &["--deadline", "2s"]);
+    let waited = begun.elapsed();
+    kill(scene.agent.pid(), Signal::SIGCONT).expect("our own child");
+    assert_eq!(said.code, 1, "{said:?}");
+    let socket = scene.agent.runtime_dir().join("control.sock").display().to_string();
+    assert!(said.err.contains(&socket) && said.err.contains("lock out clients"), "{said:?}");
+    assert!((2..25).contains(&waited.as_secs()), "{waited:?}");
+    assert_eq!(hook(&scene, "a.test", &[]).code, 0, "it goes on");
 }
 
 #[test]
