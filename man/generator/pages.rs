@@ -2,7 +2,8 @@
 //!
 //! A source is Markdown: its first line `# NAME SECTION`, a `##` heading for each part of the page. A line
 //! `<!-- usage -->`, `<!-- options -->`, `<!-- status -->` or `<!-- commands -->` stands for what clap knows
-//! about the page's command. A command without a source has a page of these alone.
+//! about the page's command. A command without a source has a page of these alone, and of the examples in
+//! `examples/PAGE.md` where there are some.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,7 +35,12 @@ pub(crate) struct Page {
 pub(crate) fn all(folder: &Path) -> io::Result<Vec<Page>> {
     let mut sources = BTreeMap::new();
     for command in commands(&program()) {
-        sources.insert(format!("staplekeeper-{}.8", command.get_name()), skeleton(&command));
+        let file = format!("staplekeeper-{}.8", command.get_name());
+        let examples = match std::fs::read_to_string(folder.join(format!("examples/{file}.md"))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            text => format!("## EXAMPLES\n\n{}\n", text?),
+        };
+        sources.insert(file, skeleton(&command, &examples));
     }
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -89,14 +95,14 @@ fn filled(line: &str, command: &Command) -> String {
     }
 }
 
-fn skeleton(command: &Command) -> String {
+fn skeleton(command: &Command, examples: &str) -> String {
     let name = command.get_name();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let long = command.get_long_about().map_or_else(|| about.clone(), ToString::to_string);
     let status = command.get_after_help().map_or("", |_| "## EXIT STATUS\n\n<!-- status -->\n\n");
     format!(
         "# staplekeeper-{name} 8\n\n## NAME\n\nstaplekeeper-{name} - {}\n\n## SYNOPSIS\n\n\
-         <!-- usage -->\n\n## DESCRIPTION\n\n{}\n\n## OPTIONS\n\n<!-- options -->\n\n{status}\
+         <!-- usage -->\n\n## DESCRIPTION\n\n{}\n\n## OPTIONS\n\n<!-- options -->\n\n{status}{examples}\
          ## SEE ALSO\n\n**staplekeeper**(8), **staplekeeper.toml**(5)\n",
         lower(&about),
         sentence(&long),
