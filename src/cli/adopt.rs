@@ -4,14 +4,14 @@
 //! no server touched, done or given up within seconds, and no failure that could hold up a boot.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use nix::unistd::{User, chown, geteuid};
+use nix::unistd::{User, geteuid};
 
 use crate::agent;
 use crate::clock::{Clock as _, SystemClock};
@@ -165,15 +165,10 @@ fn stem(path: &Path) -> String {
 }
 
 /// Makes the folder of staples before the agent's first start, for the user it will run as.
-fn make(staples: &PathBuf) -> anyhow::Result<()> {
-    if staples.exists() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(staples)?;
-    if let (true, Some(user)) = (geteuid().is_root(), User::from_name(SERVICE_USER)?) {
-        for folder in [staples.parent().unwrap_or(staples), staples] {
-            chown(folder, Some(user.uid), Some(user.gid))?;
-        }
-    }
-    Ok(())
+fn make(staples: &Path) -> anyhow::Result<()> {
+    let user = match geteuid().is_root() {
+        true => User::from_name(SERVICE_USER)?,
+        false => None,
+    };
+    Ok(adopt::make_staples(staples, user.map(|user| (user.uid, user.gid)))?)
 }

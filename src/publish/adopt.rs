@@ -8,6 +8,7 @@
 //! an open folder and over no link.
 
 mod act;
+mod folder;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,6 +20,8 @@ use std::path::{Component, Path, PathBuf};
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 
 pub use act::{ActError, carry_out};
+pub use folder::make_staples;
+use folder::roots_alone;
 
 use super::{MAX_BYTES, TRY_LATER};
 use crate::files;
@@ -123,6 +126,12 @@ pub enum Refusal {
         /// Its permission bits.
         mode: u32,
     },
+    /// Likewise.
+    #[error(
+        "{} is a link that others than root could lead elsewhere: put a folder there, or name its end",
+        .0.display()
+    )]
+    OthersLink(PathBuf),
     /// Something that is neither a file nor a link lies there.
     #[error("something else than a file lies there")]
     NotAFile,
@@ -139,10 +148,10 @@ pub enum Refusal {
 /// [`AdoptStep::Leave`].
 ///
 /// # Errors
-/// The folder of staples is missing.
+/// The folder of staples is missing, or a link that root cannot trust.
 pub fn plan(wanted: &[Wanted], staples: &Path) -> io::Result<Vec<AdoptStep>> {
-    let staples = staples.canonicalize()?;
-    let user = Account::of(&fs::metadata(&staples)?);
+    let staples = folder::of_staples(staples).map_err(io::Error::other)?;
+    let user = Account::of(&fs::symlink_metadata(&staples)?);
     let (mut steps, mut made) = (Vec::new(), HashSet::new());
     for target in wanted {
         let more = steps_for(target, &staples, &user)
@@ -186,9 +195,12 @@ fn steps_for(target: &Wanted, staples: &Path, user: &Account) -> Result<Vec<Adop
     let there = lies_in.and_then(|folder| fs::metadata(folder).ok());
     if there.is_some_and(|there| user.may_write(&there)) {
         // The folder is the agent's, and may be changed under root's hand; those above it may not.
-        let above = files::folder_of(&end).parent().map(roots_alone);
-        let with = instead.filter(|_| above == Some(Ok(())));
-        steps.extend(with.map(|with| AdoptStep::Fill { staple: end, with }));
+        let folder = files::folder_of(&end);
+        let above = folder.parent().map(roots_alone);
+        let place = folder::follow(folder).ok().filter(|_| above == Some(Ok(())));
+        let place = place.zip(end.file_name()).map(|(way, name)| way.end.join(name));
+        let with = instead.zip(place);
+        steps.extend(with.map(|(with, staple)| AdoptStep::Fill { staple, with }));
         steps.push(AdoptStep::Leave { path: path.clone(), why: Reason::Writable });
         return Ok(steps);
     }
@@ -204,28 +216,6 @@ fn steps_for(target: &Wanted, staples: &Path, user: &Account) -> Result<Vec<Adop
 /// The folders that are missing on the way to `folder`, the innermost first.
 fn folders_to_make(folder: &Path) -> Vec<PathBuf> {
     folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect()
-}
-
-/// Whether root alone can change what lies at `folder`; where it is missing, at what there is of it.
-fn roots_alone(folder: &Path) -> Result<(), Refusal> {
-    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    let unseen = |error: io::Error| Refusal::Unseen(error.to_string());
-    let there = there.canonicalize().map_err(unseen)?;
-    there.ancestors().try_for_each(|folder| {
-        let found = fs::metadata(folder).map_err(unseen)?;
-        judge(folder, &found)
-    })
-}
-
-/// Root's own, and written to by root alone; a sticky folder lets nobody touch root's entries.
-fn judge(folder: &Path, found: &Metadata) -> Result<(), Refusal> {
-    let (uid, mode, folder) = (found.uid(), found.mode() & 0o7777, folder.to_owned());
-    let groups = if found.gid() == 0 { 0 } else { 0o020 };
-    match (uid, mode & 0o1000 == 0 && mode & (0o002 | groups) != 0) {
-        (0, false) => Ok(()),
-        (0, true) => Err(Refusal::OthersWrite { folder, mode }),
-        _ => Err(Refusal::OtherOwner { folder, uid }),
-    }
 }
 
 /// What is to be put behind the link first; nothing if there is something already.

@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 use staplekeeper::ocsp::TRY_LATER;
 use staplekeeper::plan::PublishFault;
-use staplekeeper::publish::adopt::{Wanted, carry_out, plan};
+use staplekeeper::publish::adopt::{Wanted, carry_out, make_staples, plan};
 use staplekeeper::publish::{
     Done, Publishable, Publisher, Settings, Target, What, inspect, store_entry,
 };
@@ -247,6 +247,57 @@ fn root_follows_nobody_elses_hand() {
     let outcomes = carry_out(&steps);
     assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
     assert!(!host.at("home/swap.der").exists() && !host.at("ssl/swap.der").exists());
+}
+
+#[test]
+fn roots_writing_does_not_leave_the_agents_folders() {
+    let Some(host) = Host::new() else { return };
+    // As the packages make it: the folder of state is the agent's, and so is what lies in it.
+    make_staples(&host.at("state/staples"), Some((65_534.into(), 65_534.into())))
+        .expect("root may");
+    for folder in ["state", "state/staples"] {
+        let made = fs::metadata(host.at(folder)).expect("made");
+        assert_eq!((made.uid(), made.mode() & 0o777), (65_534, 0o755), "{folder}");
+    }
+    fs::write(host.at("ssl/root.der"), "root's").expect("ours");
+    let staples = host.at("state/staples");
+    let wanted = [host.at("state/staples/root.der"), host.at("ssl/new.der")].map(|path| Wanted {
+        path,
+        name: "root".to_owned(),
+        placeholder: true,
+        instead: Some(TRY_LATER.to_vec()),
+    });
+    let steps = plan(&wanted, &staples).expect("nothing is wrong yet");
+    assert!(carry_out(&steps).iter().all(Result::is_ok), "the folder is as it should be");
+    assert_eq!(fs::read(host.at("state/staples/root.der")).expect("made"), TRY_LATER);
+
+    // Its owner leads it into a folder of root's, after root looked and before.
+    fs::remove_dir_all(&staples).expect("ours");
+    symlink(host.at("ssl"), &staples).expect("ours");
+    let nobody = Some(65_534.into());
+    nix::unistd::fchownat(
+        nix::fcntl::AT_FDCWD,
+        &staples,
+        nobody,
+        Some(65_534.into()),
+        nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
+    .expect("root may");
+    let outcomes = carry_out(&steps);
+    assert!(outcomes.iter().any(Result::is_err), "{outcomes:?}");
+    let refused = plan(&wanted, &staples).expect_err("a link of the agent's").to_string();
+    assert!(
+        refused.contains("state/staples is a link that others than root could lead"),
+        "{refused}"
+    );
+    assert_eq!(fs::read(host.at("ssl/root.der")).expect("there"), b"root's");
+    assert_eq!(fs::metadata(host.at("ssl/root.der")).expect("there").uid(), 0);
+
+    // A link that is missing its end is nothing to make folders behind.
+    fs::remove_file(&staples).expect("ours");
+    symlink(host.at("made-by-mistake"), &staples).expect("ours");
+    let _ = make_staples(&staples, Some((65_534.into(), 65_534.into())));
+    assert!(!host.at("made-by-mistake").exists());
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, open, openat, renameat};
+use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::{AdoptStep, Filling, Refusal, TRY_LATER, roots_alone};
+use super::folder::{follow, open_folder};
+use super::{AdoptStep, Filling, Refusal, TRY_LATER};
 use crate::files;
 
 /// Why a step was not done.
@@ -86,7 +87,8 @@ fn fill(staple: &Path, with: &Filling) -> Result<(), ActError> {
         Filling::Placeholder => &TRY_LATER[..],
         Filling::From { bytes, .. } | Filling::Held(bytes) => bytes,
     };
-    place(staple, |folder, temporary| {
+    // The plan named it without links: one on the way was put there since.
+    place(staple, files::folder_of(staple), |folder, temporary| {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let mode = Mode::from_bits_truncate(0o644);
         let mut file = File::from(openat(folder, temporary, flags | OFlag::O_CLOEXEC, mode)?);
@@ -99,24 +101,21 @@ fn fill(staple: &Path, with: &Filling) -> Result<(), ActError> {
 }
 
 fn link(path: &Path, staple: &Path) -> Result<(), ActError> {
-    still_roots(path)?;
-    place(path, |folder, temporary| Ok(symlinkat(staple, folder, temporary)?))
+    let folder = still_roots(path)?;
+    place(path, &folder, |folder, temporary| Ok(symlinkat(staple, folder, temporary)?))
 }
 
-/// Makes something under a temporary name in the folder of `path`, then gives it its name, durably.
+/// Makes something under a temporary name in `folder`, a path without links, then gives it the name of
+/// `path`, durably.
 fn place(
     path: &Path,
+    folder: &Path,
     make: impl FnOnce(&OwnedFd, &Path) -> io::Result<()>,
 ) -> Result<(), ActError> {
     let attempt = || {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let temporary = files::temporary_name();
-        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        // The folder's own name may be a link of root's; those above it were judged.
-        let folder = files::folder_of(path);
-        let folder =
-            if roots_alone(folder).is_ok() { folder.canonicalize()? } else { folder.into() };
-        let folder = open(&folder, flags, Mode::empty())?;
+        let folder = open_folder(folder)?;
         let made = make(&folder, &temporary)
             .and_then(|()| Ok(renameat(&folder, &temporary, &folder, Path::new(name))?));
         if made.is_err() {
@@ -128,10 +127,11 @@ fn place(
     attempt().map_err(failing(path))
 }
 
-/// Looks again, right before root acts.
-fn still_roots(path: &Path) -> Result<(), ActError> {
+/// Looks again, right before root acts: the folder without links.
+fn still_roots(path: &Path) -> Result<PathBuf, ActError> {
     let refused = |why| ActError::Refused { path: path.to_owned(), why };
-    roots_alone(files::folder_of(path)).map_err(refused)
+    let way = follow(files::folder_of(path)).map_err(refused)?;
+    way.verdict.map(|()| way.end).map_err(refused)
 }
 
 fn failing(path: &Path) -> impl Fn(io::Error) -> ActError {
