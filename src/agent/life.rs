@@ -79,7 +79,7 @@ impl Life {
     /// Judges a document and when its file was last modified.
     pub fn of(document: &Document, modified: UnixTime, now: UnixTime) -> Life {
         let Some(pid) = document.agent.pid else { return Life::Gone };
-        if is_our_namespace(&document.agent) && !is_there(pid) {
+        if is_our_namespace(&document.agent) && !is_there(pid, document.agent.process_start) {
             return Life::Gone;
         }
         let valid_for = document.agent.valid_for_seconds.map_or(VALID_FOR, Duration::from_secs);
@@ -101,8 +101,64 @@ fn is_our_namespace(agent: &AgentStatus) -> bool {
     ours.is_none() || agent.pid_namespace.is_none() || agent.pid_namespace == ours
 }
 
-/// Asks the kernel, which tells also where /proc hides the processes of others.
-fn is_there(pid: u32) -> bool {
+/// When a process began, in ticks since the machine started; `None` where /proc tells nothing of it, or
+/// that it has ended and its parent has not looked yet.
+pub(super) fn process_start(pid: u32) -> Option<u64> {
+    let (state, start) = stat(pid)?;
+    (!has_ended(&state)).then_some(start)
+}
+
+/// State and start of a process (proc_pid_stat(5), fields 3 and 22).
+fn stat(pid: u32) -> Option<(String, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before them is in brackets and may have blanks and brackets in it.
+    let (_, after) = text.rsplit_once(')')?;
+    let mut fields = after.split_whitespace();
+    let state = fields.next()?.to_owned();
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// Killed and not yet waited for: its number is taken, and nobody works.
+fn has_ended(state: &str) -> bool {
+    matches!(state, "Z" | "X" | "x")
+}
+
+/// Looks in /proc; where that hides the processes of others, the kernel still tells whether the number
+/// is taken. `began`: when the process that is meant began.
+fn is_there(pid: u32, began: Option<u64>) -> bool {
+    if let Some((state, start)) = stat(pid) {
+        return !has_ended(&state) && began.is_none_or(|began| began == start);
+    }
     let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0);
     pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_or_is_another_is_not_there() {
+        let own = std::process::id();
+        let began = process_start(own).expect("we are running");
+        assert!(is_there(own, Some(began)) && is_there(own, None));
+        assert!(!is_there(own, Some(began + 1)), "the number was given out again");
+
+        let mut child = Command::new("sleep").arg("600").spawn().expect("there is a sleep");
+        let pid = child.id();
+        assert!(is_there(pid, process_start(pid)));
+        child.kill().expect("it is our own");
+        // Not waited for, so it stays in the table: `kill` with no signal still finds it.
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        while is_there(pid, None) {
+            assert!(std::time::Instant::now() < until, "it was killed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(kill(Pid::from_raw(i32::try_from(pid).expect("small")), None).is_ok());
+        assert_eq!(process_start(pid), None);
+        child.wait().expect("it is our own");
+        assert!(!is_there(pid, None));
+    }
 }

@@ -61,6 +61,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: works.then(std::process::id),
             pid_namespace: works.then(life::pid_namespace).flatten(),
+            process_start: works.then(|| life::process_start(std::process::id())).flatten(),
             started_at: works.then_some(self.started),
             valid_for_seconds: works.then_some(life::VALID_FOR.as_secs()),
             ready: self.ready,

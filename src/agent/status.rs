@@ -43,6 +43,10 @@ pub struct AgentStatus {
     /// The namespace that number is of; elsewhere it means another process.
     #[serde(default)]
     pub pid_namespace: Option<u64>,
+    /// When its process began, in the kernel's ticks since the machine started: numbers are given out
+    /// again, and this tells another process of the same number.
+    #[serde(default)]
+    pub process_start: Option<u64>,
     /// When it was started.
     #[serde(default)]
     pub started_at: Option<UnixTime>,

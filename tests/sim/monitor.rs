@@ -47,6 +47,7 @@ impl World {
                 version: String::new(),
                 pid: Some(1),
                 pid_namespace: None,
+                process_start: None,
                 started_at: None,
                 valid_for_seconds: None,
                 ready: true,
