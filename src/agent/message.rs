@@ -18,6 +18,8 @@ pub(super) enum Message {
     Written(Vec<(Event, Option<String>)>),
     /// Names were written down, or were not: why.
     NamesKept(Option<String>),
+    /// The metrics textfile was written, or was not: why.
+    TextfileWritten(Option<String>),
     /// A reload that waited for targets to be put right.
     Reload(Due),
     /// A reload has ended; with the server as it was then, where it can be seen.

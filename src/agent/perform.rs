@@ -73,6 +73,7 @@ impl Agent {
             Message::Asked { cert, from, outcome } => self.asked(cert, from, outcome),
             Message::Written(outcomes) => self.written(outcomes),
             Message::NamesKept(trouble) => self.names_trouble = trouble,
+            Message::TextfileWritten(trouble) => self.textfile_written(trouble),
             Message::Reload(due) => self.reload_if_right(due),
             Message::Reloaded { server, outcome } => self.reloaded(server, outcome),
             Message::Looked(looked) => self.looked(looked),

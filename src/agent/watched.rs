@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::message::Message;
 use super::metrics::{Counters, render};
 use super::{Agent, page};
 use crate::config::settings::Listen;
@@ -33,6 +34,8 @@ pub(super) struct Watched {
     written: Option<Instant>,
     /// Something has changed since.
     stale: bool,
+    /// It is being written: one at a time, so that an older text never comes last.
+    writing: bool,
 }
 
 impl Watched {
@@ -118,18 +121,34 @@ impl Agent {
         }
     }
 
+    /// Has it written: the disk is a real one, and may take seconds that are not ours.
     fn write_textfile(&mut self) {
         let (Some(path), Some(counters)) =
             (self.settings.metrics_textfile.clone(), self.watched.counters.clone())
         else {
             return;
         };
-        self.watched.written = Some(Instant::now());
-        self.watched.stale = false;
-        let text = render(&counters, self.snapshot(), false);
-        if let Err(error) = files::replace(&path, text.as_bytes(), 0o644) {
+        if self.watched.writing {
             self.watched.stale = true;
-            self.complain(error.to_string());
+            return;
+        }
+        self.watched.written = Some(Instant::now());
+        (self.watched.stale, self.watched.writing) = (false, true);
+        let (snapshot, outbox) = (self.snapshot(), self.outbox.clone());
+        tokio::task::spawn_blocking(move || {
+            let text = render(&counters, snapshot, false);
+            let trouble = files::replace(&path, text.as_bytes(), 0o644).err();
+            // The loop has ended where nobody receives.
+            let _ = outbox.send(Message::TextfileWritten(trouble.map(|error| error.to_string())));
+        });
+    }
+
+    /// It was written, or why it was not: then the next sign of life tries again.
+    pub(super) fn textfile_written(&mut self, trouble: Option<String>) {
+        self.watched.writing = false;
+        if let Some(trouble) = trouble {
+            self.watched.stale = true;
+            self.complain(trouble);
         }
     }
 }
