@@ -39,14 +39,26 @@ pub fn csv(inventory: &Inventory) -> Result<String, ::csv::Error> {
     writer.write_record(HEADER)?;
     for entry in &inventory.certificates {
         for deployed in &entry.deployments {
-            writer.write_record(row(entry, Some(deployed)))?;
+            writer.write_record(row(entry, Some(deployed)).map(cell))?;
         }
         if entry.deployments.is_empty() {
-            writer.write_record(row(entry, None))?;
+            writer.write_record(row(entry, None).map(cell))?;
         }
     }
     let bytes = writer.into_inner().map_err(|error| error.into_error())?;
     Ok(String::from_utf8(bytes).expect("it was made of text"))
+}
+
+/// Spreadsheets run what begins like a formula, and names in certificates are anybody's: a quote before it
+/// makes it text. Control characters go.
+fn cell(text: String) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let mut text = text;
+    text.retain(|character| !character.is_control());
+    if formula || text.starts_with(['=', '+', '-', '@']) {
+        text.insert(0, '\'');
+    }
+    text
 }
 
 fn row(entry: &Entry, deployed: Option<&Deployed>) -> [String; HEADER.len()] {
@@ -75,4 +87,26 @@ fn row(entry: &Entry, deployed: Option<&Deployed>) -> [String; HEADER.len()] {
         of(|one| one.published.word().to_owned()),
         of(|one| one.published.place().unwrap_or_default().to_owned()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cell;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for (name, shown) in [
+            ("www.example.org", "www.example.org"),
+            ("*.example.org", "*.example.org"),
+            ("=HYPERLINK(\"http://x/\")", "'=HYPERLINK(\"http://x/\")"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'=1"),
+            ("\u{1}=1", "'=1"),
+            ("a\r\nb\u{1b}[2J", "ab[2J"),
+        ] {
+            assert_eq!(cell(name.to_owned()), shown);
+        }
+    }
 }
