@@ -44,6 +44,7 @@ pub mod status;
 mod storing;
 mod survey;
 mod telling;
+mod underway;
 mod warming;
 mod watched;
 mod world;
@@ -93,6 +94,7 @@ use refreshing::Refreshing;
 pub use refreshing::{Progress, Verdict};
 use reloading::Due;
 pub use survey::Survey;
+use underway::Underway;
 use world::World;
 use writer::Writer;
 
@@ -209,6 +211,8 @@ pub struct Agent {
     issuers_awaited: usize,
     /// Why staples are kept from their targets.
     obstacles: BTreeMap<TargetId, String>,
+    /// What is on its way into targets.
+    underway: Underway,
     /// Certificates that are presented by servers which take no CertID but SHA-1's.
     sha1_wanted: HashSet<CertId>,
     /// Certificates whose published staples stay.
@@ -318,6 +322,7 @@ impl Agent {
             issuers_asked: HashSet::new(),
             issuers_awaited: 0,
             obstacles: BTreeMap::new(),
+            underway: Underway::default(),
             sha1_wanted: HashSet::new(),
             frozen: BTreeSet::new(),
             outages: Outages::default(),

@@ -223,6 +223,10 @@ impl Agent {
         if let Some(place) = self.world.places.get_mut(&target) {
             place.stamp = None;
         }
+        if matches!(what, Some(What::Staple(_))) {
+            let lying = self.lying(content);
+            self.underway.begin(target, content, lying);
+        }
         let place = self.world.places.get(&target);
         match (what, place) {
             (Some(what), Some(place)) => match place.written() {
@@ -245,10 +249,12 @@ impl Agent {
             if let Event::Published { target, outcome } = &event {
                 let servers = self.readers(*target);
                 let spot = self.world.target(*target);
-                let (written, target) = (!matches!(spot, Spot::Answered(_)), spot.to_string());
+                let (written, label) = (!matches!(spot, Spot::Answered(_)), spot.to_string());
+                let begun = self.underway.end(*target, outcome.ok());
+                let target = label;
                 self.observe(match outcome {
                     Ok(content) => {
-                        let content = self.lying(*content);
+                        let content = begun.unwrap_or_else(|| self.lying(*content));
                         Happening::Published { target, written, servers, content }
                     }
                     Err(_) => Happening::NotPublished {
