@@ -4,6 +4,8 @@
 //! the audit trail), counts them (metrics) or acts on them (hooks) decides nothing by it. As JSON a
 //! happening is an object whose `event` names its kind.
 
+mod bounds;
+
 use std::fmt;
 use std::path::PathBuf;
 
@@ -282,6 +284,9 @@ pub enum Happening {
         uid: Option<u32>,
         /// Files or folders of certificates.
         paths: Vec<PathBuf>,
+        /// How many there were besides.
+        #[serde(default, skip_serializing_if = "is_none")]
+        more: usize,
     },
     /// What is published for a certificate stays until it is thawed.
     Frozen {
@@ -323,7 +328,15 @@ pub enum Happening {
         names: Vec<String>,
         /// The servers are left alone.
         no_reload: bool,
+        /// How many names there were besides.
+        #[serde(default, skip_serializing_if = "is_none")]
+        more: usize,
     },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(more: &usize) -> bool {
+    *more == 0
 }
 
 impl fmt::Display for Subject {

@@ -498,7 +498,7 @@ impl Agent {
             }
             Order::Refresh(order) => {
                 let (names, no_reload) = (order.names.clone(), order.no_reload);
-                self.observe(Happening::RefreshAsked { uid: call.uid, names, no_reload });
+                self.observe(Happening::RefreshAsked { uid: call.uid, names, no_reload, more: 0 });
                 self.refresh(&order, call.replies);
             }
             Order::Freeze(order) => self.freeze(&order, call.uid, &call.replies),
@@ -509,7 +509,7 @@ impl Agent {
             }
             Order::Hook(order) => {
                 let paths = order.paths.clone();
-                self.observe(Happening::HookCalled { uid: call.uid, paths });
+                self.observe(Happening::HookCalled { uid: call.uid, paths, more: 0 });
                 self.hook(order, call.replies);
             }
         }

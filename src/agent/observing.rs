@@ -8,6 +8,7 @@ use crate::plan::{About, CertId, Content, Notice, ServerId, TargetId};
 impl Agent {
     /// Says that something happened.
     pub(super) fn observe(&mut self, happening: Happening) {
+        let happening = happening.bounded();
         if let Some(counters) = self.watched.counters() {
             counters.observe(&happening, self.clock.now().wall);
         }
@@ -180,8 +181,8 @@ fn log(happening: &Happening) {
         // The complaint about it is in the log.
         Happening::RenewalEnded { .. } => {}
         Happening::HookFailed { hook, error } => tracing::debug!(hook, error, "a hook failed"),
-        Happening::HookCalled { uid, paths } => {
-            tracing::info!(uid, ?paths, "a hook waits for staples");
+        Happening::HookCalled { uid, paths, more } => {
+            tracing::info!(uid, ?paths, more, "a hook waits for staples");
         }
         Happening::Frozen { certificate, uid } => {
             tracing::info!(cert = %certificate, uid, "frozen: what is published stays");
@@ -198,8 +199,8 @@ fn log(happening: &Happening) {
         Happening::NotImported { uid, error } => {
             tracing::warn!(uid, "a response was brought and not taken: {error}");
         }
-        Happening::RefreshAsked { uid, names, .. } => {
-            tracing::info!(uid, ?names, "a refresh was asked for");
+        Happening::RefreshAsked { uid, names, more, .. } => {
+            tracing::info!(uid, ?names, more, "a refresh was asked for");
         }
     }
 }

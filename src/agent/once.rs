@@ -37,7 +37,7 @@ pub async fn refresh_here(
         {
             let (names, no_reload) = (order.names.clone(), order.no_reload);
             let uid = Some(nix::unistd::getuid().as_raw());
-            agent.observe(Happening::RefreshAsked { uid, names, no_reload });
+            agent.observe(Happening::RefreshAsked { uid, names, no_reload, more: 0 });
             agent.refresh(order, replies);
             agent.follow_up();
         }

@@ -16,7 +16,7 @@ use crate::time::UnixTime;
 /// What stands before the first line of all.
 pub(super) const NOTHING: Digest = Digest::from_bytes([0; 32]);
 
-/// The longest line that is read, in bytes.
+/// Lines are shorter than this, in bytes.
 pub(super) const MAX_LINE_BYTES: usize = 1 << 20;
 
 /// What the trail says about itself.
@@ -100,7 +100,8 @@ impl Next {
     /// Before the first line of all.
     pub(super) const FIRST: Next = Next { seq: 1, prev: NOTHING };
 
-    /// Appends the line, with its line feed, to `bytes`.
+    /// Appends the line, with its line feed, to `bytes`. In place of one that nobody would read for its
+    /// length stands that it was lost.
     pub(super) fn write(&mut self, time: UnixTime, entry: &Entry, bytes: &mut Vec<u8>) {
         #[derive(Serialize)]
         struct Written<'a> {
@@ -113,6 +114,11 @@ impl Next {
         let begin = bytes.len();
         let line = Written { seq: self.seq, time, prev: self.prev, entry };
         serde_json::to_writer(&mut *bytes, &line).expect("what happened is plain data");
+        if bytes.len() - begin >= MAX_LINE_BYTES {
+            let error = format!("it had {} bytes", bytes.len() - begin);
+            bytes.truncate(begin);
+            return self.write(time, &Entry::Own(Own::LinesLost { lines: 1, error }), bytes);
+        }
         *self = Next { seq: self.seq + 1, prev: Digest::of(&bytes[begin..]) };
         bytes.push(b'\n');
     }

@@ -8,6 +8,7 @@ use super::TrailError;
 use super::folder::TrailFile;
 use super::head::Head;
 use super::line::{Link, Next, Own};
+use crate::files::FileError;
 use crate::time::UnixTime;
 
 /// So much of a torn line is told.
@@ -42,7 +43,11 @@ pub(super) fn recover(files: &[TrailFile], head: Option<Head>) -> Result<Recover
         let say = (next != Next::FIRST).then(|| damaged(missing(1, next.seq - 1)));
         return Ok(Recovered { next, file: None, say });
     };
-    let bytes = newest.read()?.unwrap_or_default();
+    let bytes = match newest.read() {
+        Ok(bytes) => bytes.unwrap_or_default(),
+        Err(error) if error.is_too_long() => return Ok(not_ours(newest, head, &error)),
+        Err(error) => return Err(error.into()),
+    };
     let walked = walk(newest, &bytes, head);
     let after = |next: Next| match head {
         Some(head) if head.seq >= next.seq => head.next(),
@@ -73,6 +78,14 @@ pub(super) fn recover(files: &[TrailFile], head: Option<Head>) -> Result<Recover
     let begun = walked.begun.unwrap_or_default();
     let file = Some(Tail { file: newest.clone(), bytes: walked.sound as u64, begun });
     Ok(Recovered { next: walked.next, file, say })
+}
+
+/// A file that was made so long by somebody else: it stays, and the trail goes on behind it.
+fn not_ours(newest: &TrailFile, head: Option<Head>, error: &FileError) -> Recovered {
+    let next = head.unwrap_or(Head::NONE).next();
+    let next = Next { seq: next.seq.max(newest.first + 1), ..next };
+    let what = format!("{}: {}", newest.name(), error.source);
+    Recovered { next, file: None, say: Some(damaged(what)) }
 }
 
 /// The newest file, from its beginning as far as it is a chain.

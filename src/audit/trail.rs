@@ -15,6 +15,8 @@ use crate::time::UnixTime;
 
 /// So many lines at most are one write: a new file begins between two writes only.
 const LINES_A_WRITE: usize = 1_000;
+/// A write ends with the line that makes it longer than this.
+const BYTES_A_WRITE: usize = 4 << 20;
 /// So many old files go when a new one begins: should the clock be wrong, not all at once.
 const PRUNES: usize = 2;
 
@@ -88,8 +90,9 @@ impl Trail {
     /// # Errors
     /// How many were written, and why the others were not; the trail ends with a whole line then, too.
     pub fn append(&mut self, entries: &[(UnixTime, Entry)]) -> Result<(), (usize, TrailError)> {
-        for (done, chunk) in entries.chunks(LINES_A_WRITE).enumerate() {
-            self.write(chunk).map_err(|error| (done * LINES_A_WRITE, error))?;
+        let mut done = 0;
+        while done < entries.len() {
+            done += self.write(&entries[done..]).map_err(|error| (done, error))?;
         }
         Ok(())
     }
@@ -107,16 +110,22 @@ impl Trail {
         Ok(())
     }
 
-    fn write(&mut self, entries: &[(UnixTime, Entry)]) -> Result<(), TrailError> {
-        let Some((now, _)) = entries.first() else { return Ok(()) };
+    /// As many of `entries` as are one write; how many.
+    fn write(&mut self, entries: &[(UnixTime, Entry)]) -> Result<usize, TrailError> {
+        let Some((now, _)) = entries.first() else { return Ok(0) };
         self.make_ready(*now)?;
-        let Some(current) = &mut self.current else { return Ok(()) };
+        let current = self.current.as_mut().expect("there is a file now");
         let (mut next, mut bytes) = (self.next, Vec::new());
         for own in &self.say {
             next.write(*now, &Entry::Own(own.clone()), &mut bytes);
         }
-        for (time, entry) in entries {
+        let mut done = 0;
+        for (time, entry) in entries.iter().take(LINES_A_WRITE) {
             next.write(*time, entry, &mut bytes);
+            done += 1;
+            if bytes.len() > BYTES_A_WRITE {
+                break;
+            }
         }
         if let Err(source) = current.open.write_all(&bytes) {
             // A full disk lets a file be shortened.
@@ -127,7 +136,7 @@ impl Trail {
         self.next = next;
         self.say.clear();
         self.unsynced = true;
-        Ok(())
+        Ok(done)
     }
 
     /// Sees to it that there is a file to append to, which ends with a whole line.

@@ -60,6 +60,11 @@ impl FileError {
     pub fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
+
+    /// More bytes lie there than whoever reads it expects.
+    pub fn is_too_long(&self) -> bool {
+        self.source.kind() == io::ErrorKind::FileTooLarge
+    }
 }
 
 /// A step on the way of a file, in the order they are taken.

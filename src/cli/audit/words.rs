@@ -19,6 +19,14 @@ pub(super) fn short(digest: Digest) -> String {
     digest.to_string().chars().take(16).collect()
 }
 
+fn listed(words: &[String], more: usize) -> String {
+    let listed = words.join(" ");
+    match more {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
+    }
+}
+
 /// What a staple says, in words.
 pub(super) fn facts(staple: &StapleFacts) -> String {
     let StapleFacts { digest, status, this_update, expires } = staple;
@@ -111,9 +119,12 @@ fn happening_words(happening: &Happening) -> String {
         }
         Happening::Begins { condition } => format!("BEGINS: {condition}"),
         Happening::Ends { condition } => format!("over: {condition}"),
-        Happening::RefreshAsked { uid, names, no_reload } => {
+        Happening::RefreshAsked { uid, names, no_reload, more } => {
             let who = who(*uid);
-            let names = if names.is_empty() { "all".to_owned() } else { names.join(" ") };
+            let names = match (&**names, more) {
+                ([], 0) => "all".to_owned(),
+                (names, more) => listed(names, *more),
+            };
             let how = if *no_reload { ", without reloads" } else { "" };
             format!("{who} asked for a refresh of {names}{how}")
         }
@@ -132,10 +143,10 @@ fn happening_words(happening: &Happening) -> String {
         Happening::NotImported { uid, error } => {
             format!("{} brought a response, not taken: {error}", who(*uid))
         }
-        Happening::HookCalled { uid, paths } => {
+        Happening::HookCalled { uid, paths, more } => {
             let who = who(*uid);
             let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-            format!("{who} waits for the staple of what was renewed in {}", paths.join(" "))
+            format!("{who} waits for the staple of what was renewed in {}", listed(&paths, *more))
         }
         #[allow(
             unreachable_patterns,
