@@ -202,6 +202,12 @@ pub enum Happening {
         /// Why.
         error: String,
     },
+    /// No server's configuration names a target any more. Those that run hand out what they took up,
+    /// until they take up their files again.
+    Unplaced {
+        /// Which.
+        target: String,
+    },
     /// A server is being reloaded by us.
     Reloading {
         /// Which.

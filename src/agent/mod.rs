@@ -211,6 +211,8 @@ pub struct Agent {
     issuers_awaited: usize,
     /// Why staples are kept from their targets.
     obstacles: BTreeMap<TargetId, String>,
+    /// Targets that were named until the last scan; it says which still are.
+    forgotten: BTreeSet<TargetId>,
     /// What is on its way into targets.
     underway: Underway,
     /// Certificates that are presented by servers which take no CertID but SHA-1's.
@@ -322,6 +324,7 @@ impl Agent {
             issuers_asked: HashSet::new(),
             issuers_awaited: 0,
             obstacles: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             underway: Underway::default(),
             sha1_wanted: HashSet::new(),
             frozen: BTreeSet::new(),

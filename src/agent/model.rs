@@ -108,6 +108,7 @@ impl Agent {
     /// Forgets servers and targets, to set them up anew. What each server holds is remembered on disk.
     fn forget_servers(&mut self) {
         for id in std::mem::take(&mut self.world.places).into_keys() {
+            self.forgotten.insert(id);
             self.handle(Event::Unplaced(id));
         }
         for id in std::mem::take(&mut self.world.servers).into_keys() {
@@ -373,7 +374,14 @@ impl Agent {
         for id in unnamed {
             self.world.places.remove(&id);
             self.obstacles.remove(&id);
+            self.forgotten.insert(id);
             self.handle(Event::Unplaced(id));
+        }
+        for id in std::mem::take(&mut self.forgotten) {
+            if !named.contains(&id) {
+                let target = self.target_label(id);
+                self.observe(Happening::Unplaced { target });
+            }
         }
     }
 

@@ -154,6 +154,7 @@ fn log(happening: &Happening) {
         }
         Happening::Published { target, content, .. } => log_published(target, content),
         Happening::NotPublished { target, error } => tracing::debug!(target, "{error}"),
+        Happening::Unplaced { target } => tracing::debug!(target, "no server names it any more"),
         Happening::Reloading { server, reason } => tracing::info!(server, reason, "reloading"),
         Happening::Reloaded { server } => tracing::info!(server, "reloaded"),
         Happening::NotReloaded { server, error, put_off: true } => {

@@ -72,6 +72,10 @@ impl Known {
                 self.changed |= before != Some(said);
                 before != Some(said)
             }
+            Happening::Unplaced { target } => {
+                self.changed |= self.answers.remove(&Digest::of(target.as_bytes())).is_some();
+                true
+            }
             Happening::NotAnswered { news, .. } => *news,
             _ => true,
         }

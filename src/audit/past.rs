@@ -67,6 +67,8 @@ struct Target {
     /// Oldest first; what nobody can have any more is forgotten.
     published: Vec<Published>,
     servers: Vec<String>,
+    /// No server's configuration names it any more.
+    unplaced: bool,
     /// What each server hands out: a place in `published`, or a digest that is none of those.
     handed: BTreeMap<String, (Published, Proof)>,
 }
@@ -79,6 +81,8 @@ pub struct Past {
     fingerprints: HashSet<Fingerprint>,
     staples: HashMap<Digest, (Subject, StapleFacts)>,
     targets: BTreeMap<String, Target>,
+    /// Certificates that are nowhere to be found.
+    removed: HashSet<Fingerprint>,
     /// When a reload of ours began, by server, and how much each target had published by then.
     reloading: HashMap<String, u64>,
 }
@@ -99,7 +103,18 @@ impl Past {
     pub fn read(&mut self, line: &Line) {
         let Entry::Happening(happening) = &line.entry else { return };
         match happening {
-            Happening::Discovered { certificate, .. } => drop(self.concerns(certificate)),
+            Happening::Discovered { certificate, .. } => {
+                self.removed.remove(&certificate.fingerprint);
+                self.concerns(certificate);
+            }
+            Happening::Removed { certificate } => {
+                self.removed.insert(certificate.fingerprint);
+            }
+            Happening::Unplaced { target } => {
+                if let Some(target) = self.targets.get_mut(target) {
+                    target.unplaced = true;
+                }
+            }
             Happening::Answered { certificate, staple, .. }
             | Happening::Imported { certificate, staple, .. }
                 if self.concerns(certificate) =>
@@ -140,8 +155,9 @@ impl Past {
                 handed.push(entry(path, server, what, Some(*proof)));
             }
             let unread = target.servers.iter().any(|server| !target.handed.contains_key(server));
-            if let (true, Some(last)) =
-                (unread || target.servers.is_empty(), target.published.last())
+            let can_be_read = !target.unplaced && (unread || target.servers.is_empty());
+            if let (true, Some(last)) = (can_be_read, target.published.last())
+                && !is_of(&last.content, &self.removed)
             {
                 handed.push(entry(path, None, last, None));
             }
@@ -170,6 +186,7 @@ impl Past {
         }
         let target = self.targets.entry(path.to_owned()).or_default();
         target.servers = servers.to_vec();
+        target.unplaced = false;
         let (at, content) = (line.time, content.clone());
         target.published.push(Published { at, line: line.seq, content });
     }
@@ -181,6 +198,11 @@ impl Past {
             }
             let lay = target.published.iter().rev().find(|one| one.line <= begun);
             let Some(lay) = lay.cloned() else { continue };
+            if target.unplaced || is_of(&lay.content, &self.removed) {
+                // It runs by other files now, or for another certificate.
+                target.handed.remove(server);
+                continue;
+            }
             target.published.retain(|one| one.line >= lay.line);
             let proof = Proof::TakenUp { at: line.time, line: line.seq };
             target.handed.insert(server.to_owned(), (lay, proof));
@@ -219,6 +241,14 @@ impl Past {
     }
 }
 
+/// Whether it is the staple of one of these certificates.
+fn is_of(content: &Lying, certificates: &HashSet<Fingerprint>) -> bool {
+    match content {
+        Lying::Staple { certificate, .. } => certificates.contains(&certificate.fingerprint),
+        Lying::Placeholder | Lying::Nothing => false,
+    }
+}
+
 fn entry(path: &str, server: Option<String>, what: &Published, proof: Option<Proof>) -> Handed {
     Handed {
         target: path.to_owned(),
@@ -227,5 +257,100 @@ fn entry(path: &str, server: Option<String>, what: &Published, proof: Option<Pro
         published: what.at,
         line: what.line,
         proof,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ocsp::Status;
+
+    const SERVER: &str = "nginx";
+
+    fn subject() -> Subject {
+        Subject { name: "www".to_owned(), fingerprint: Digest::of(b"www") }
+    }
+
+    fn published(target: &str) -> Happening {
+        let staple = StapleFacts {
+            digest: Digest::of(b"staple"),
+            status: Status::Good,
+            this_update: UnixTime::from_secs(0),
+            expires: UnixTime::from_secs(1_000),
+        };
+        Happening::Published {
+            target: target.to_owned(),
+            written: true,
+            servers: vec![SERVER.to_owned()],
+            content: Lying::Staple { certificate: subject(), staple },
+        }
+    }
+
+    fn discovered() -> Happening {
+        Happening::Discovered {
+            certificate: subject(),
+            issuer: String::new(),
+            must_staple: false,
+            not_after: UnixTime::from_secs(1_000),
+            responders: Vec::new(),
+        }
+    }
+
+    fn taken_up() -> Happening {
+        Happening::Sighted { server: SERVER.to_owned(), what: Sighted::Reloaded }
+    }
+
+    /// Where it was handed out, and with a proof or not, after each of these.
+    fn after(happenings: &[Happening]) -> Vec<Vec<(String, bool)>> {
+        let mut past = Past::new(Some("www"));
+        let each = happenings.iter().zip(1_u64..).map(|(happening, seq)| {
+            let time = UnixTime::from_secs(i64::try_from(seq).expect("few"));
+            let entry = Entry::Happening(happening.clone());
+            past.read(&Line { seq, time, prev: Digest::of(b""), entry });
+            past.handed().into_iter().map(|one| (one.target, one.proof.is_some())).collect()
+        });
+        each.collect()
+    }
+
+    fn handed(what: &[(&str, bool)]) -> Vec<(String, bool)> {
+        what.iter().map(|(target, proof)| ((*target).to_owned(), *proof)).collect()
+    }
+
+    #[test]
+    fn a_path_that_was_given_up_is_handed_out_until_the_next_take_up() {
+        let unplaced = Happening::Unplaced { target: "old".to_owned() };
+        let steps = after(&[
+            published("old"),
+            taken_up(),
+            published("new"),
+            unplaced,
+            taken_up(),
+            taken_up(),
+            published("old"),
+            taken_up(),
+        ]);
+        assert_eq!(steps[1], handed(&[("old", true)]));
+        assert_eq!(steps[3], handed(&[("new", false), ("old", true)]));
+        assert_eq!(steps[4], handed(&[("new", true)]));
+        assert_eq!(steps[5], handed(&[("new", true)]), "it has not come back");
+        assert_eq!(steps[7], handed(&[("new", true), ("old", true)]), "it is named again");
+    }
+
+    #[test]
+    fn a_certificate_that_is_gone_is_handed_out_until_the_next_take_up() {
+        let removed = Happening::Removed { certificate: subject() };
+        let steps = after(&[
+            discovered(),
+            published("www.der"),
+            taken_up(),
+            removed,
+            taken_up(),
+            discovered(),
+            taken_up(),
+        ]);
+        assert_eq!(steps[2], handed(&[("www.der", true)]));
+        assert_eq!(steps[3], handed(&[("www.der", true)]), "it runs with it still");
+        assert_eq!(steps[4], handed(&[]));
+        assert_eq!(steps[6], handed(&[("www.der", true)]), "it is back");
     }
 }

@@ -97,6 +97,9 @@ fn happening_words(happening: &Happening) -> String {
             Lying::Nothing => format!("{target}: the staple was withdrawn"),
         },
         Happening::NotPublished { target, error } => format!("{target}: not written: {error}"),
+        Happening::Unplaced { target } => {
+            format!("{target}: no server's configuration names it any more")
+        }
         Happening::Reloading { server, reason } => format!("{server}: being reloaded: {reason}"),
         Happening::Reloaded { server } => format!("{server}: has taken up its files"),
         Happening::NotReloaded { server, error, put_off } => {
