@@ -73,7 +73,7 @@ pub(super) fn run(
     if !past.is_known() {
         let whom =
             name.map_or("any certificate".to_owned(), |name| format!("a certificate {name:?}"));
-        bail!("the audit trail knows nothing of {whom} at {at}");
+        anstream::eprintln!("the audit trail knows nothing of {whom} at {at}");
     }
     let history = StateDir::new(&settings.state_dir);
     let stapled: Vec<_> =
@@ -84,10 +84,11 @@ pub(super) fn run(
             let document = Document { schema: 1, at, name, trail_intact, stapled };
             anstream::println!("{}", serde_json::to_string_pretty(&document)?);
         }
+        Format::Text if !past.is_known() => {}
         Format::Text if stapled.is_empty() => anstream::println!("nothing was stapled at {at}"),
         Format::Text => stapled.iter().for_each(|one| print(one, at)),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if past.is_known() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn stapled(handed: Handed, history: &StateDir) -> Stapled {

@@ -90,6 +90,13 @@ fn says_what_was_stapled_when() {
     let unknown = agent.command(&["audit", "--name", "c.test"]);
     assert!(unknown.code != 0 && unknown.err.contains("no certificate called"), "{unknown:?}");
 
+    let instant = instant(now());
+    let nothing = agent.command(&["audit", "--name", "c.test", "--at", &instant, "--format", "json"]);
+    assert_eq!(nothing.code, 1, "{nothing:?}");
+    let document: Value = serde_json::from_str(&nothing.out).expect("a document all the same");
+    assert_eq!(document["stapled"], Value::Array(Vec::new()));
+    assert!(nothing.err.contains("knows nothing of a certificate \"c.test\""), "{nothing:?}");
+
     // All of it holds, until somebody touches it.
     let sound = agent.command(&["audit", "--verify"]);
     assert!(sound.code == 0 && sound.out.contains("is intact"), "{sound:?}");
