@@ -92,6 +92,8 @@ pub async fn hook_here(
 ) -> anyhow::Result<()> {
     let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
     let (replies, mut lines) = mpsc::unbounded_channel();
+    let (uid, paths) = (Some(nix::unistd::getuid().as_raw()), order.paths.clone());
+    agent.observe(Happening::HookCalled { uid, paths, more: 0 });
     agent.hook(order, replies);
     let end = Instant::now() + within;
     while agent.is_hooking() {
