@@ -54,16 +54,27 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the thread that writes the trail.
+    /// Starts the thread that writes the trail. Without one nothing is recorded, and all else goes on.
     pub fn start(settings: Settings) -> Recorder {
+        Recorder::on(thread::Builder::new().name("audit".to_owned()), settings)
+    }
+
+    fn on(thread: thread::Builder, settings: Settings) -> Recorder {
         let (notes, queue) = channel();
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
-        let thread = thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || Writing::new(settings, theirs).run(&queue))
-            .expect("the system has a thread to spare");
-        Recorder { notes: Some(notes), thread: Some(thread), shared }
+        match thread.spawn(move || Writing::new(settings, theirs).run(&queue)) {
+            Ok(thread) => Recorder { notes: Some(notes), thread: Some(thread), shared },
+            Err(error) => {
+                let text = format!(
+                    "nothing is recorded in the audit trail until the next start: the system has no \
+                     thread to spare: {error}"
+                );
+                tracing::error!("{text}");
+                *shared.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+                Recorder { notes: None, thread: None, shared }
+            }
+        }
     }
 
     /// Takes what happened at `time` (UTC); never waits.
@@ -82,15 +93,14 @@ impl Recorder {
     }
 
     fn note(&self, time: UnixTime, note: Note) {
+        let Some(notes) = &self.notes else { return };
         if self.shared.waiting.load(Ordering::Relaxed) >= QUEUE {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         // The thread ends before this only if it panicked: the trail is then silent, the agent works.
-        if let Some(notes) = &self.notes {
-            let _ = notes.send((time, note));
-        }
+        let _ = notes.send((time, note));
     }
 }
 
@@ -248,5 +258,25 @@ impl Writing {
             return;
         }
         tracing::info!(seq = head.seq, sha256 = %head.sha256, "the audit trail's last line");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_thread_nothing_is_recorded_and_nobody_waits() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        // More than there are addresses: the system refuses.
+        let thread = thread::Builder::new().stack_size(1 << 60);
+        let recorder = Recorder::on(thread, Settings::new(folder.path()));
+        for _ in 0..=QUEUE {
+            recorder.observe(UnixTime::from_secs(0), Happening::Stopping);
+        }
+        let problem = recorder.problem().expect("it says so");
+        assert!(problem.contains("no thread to spare"), "{problem}");
+        drop(recorder);
+        assert_eq!(folder.path().read_dir().expect("ours").count(), 0);
     }
 }
