@@ -1,7 +1,7 @@
 //! What an earlier agent left behind: where its trail ends, and whether that is where it left it.
 //!
-//! A crash leaves at most an unfinished line, and a power cut whatever was written in its last second,
-//! whole or not. That is cut off, and the next line says so. All else that does not fit was done by
+//! A crash leaves at most the beginning of the next line, and a power cut whatever was written in its last
+//! second, whole or with holes. That is cut off, and the next line says so. All else that does not fit was done by
 //! somebody: it stays as it is, and the trail goes on in a new file, after the line that `head` names.
 
 use super::TrailError;
@@ -11,6 +11,8 @@ use super::line::{Link, Next, Own};
 use crate::files::FileError;
 use crate::time::UnixTime;
 
+/// Said of an end that no crash left.
+pub(super) const NOT_TORN: &str = "it ends with something that the agent did not write";
 /// So much of a torn line is told.
 const TOLD_CHARS: usize = 200;
 
@@ -70,6 +72,10 @@ pub(super) fn recover(files: &[TrailFile], head: Option<Head>) -> Result<Recover
         return Ok(anew(what));
     }
     let torn = &bytes[walked.sound..];
+    if !is_torn(walked.next, torn) {
+        let what = walked.wrong.unwrap_or_else(|| NOT_TORN.to_owned());
+        return Ok(anew(what));
+    }
     let say = (!torn.is_empty()).then(|| Own::TrailTorn {
         file: newest.name(),
         bytes: torn.len() as u64,
@@ -78,6 +84,28 @@ pub(super) fn recover(files: &[TrailFile], head: Option<Head>) -> Result<Recover
     let begun = walked.begun.unwrap_or_default();
     let file = Some(Tail { file: newest.clone(), bytes: walked.sound as u64, begun });
     Ok(Recovered { next: walked.next, file, say })
+}
+
+/// Whether a crash can have left this where `next` belongs: nothing, the beginning of that line, or zeros
+/// where a power cut kept bytes from the disk.
+pub(super) fn is_torn(next: Next, left: &[u8]) -> bool {
+    let hole = left.iter().position(|byte| *byte == 0);
+    let line = &left[..hole.unwrap_or(left.len())];
+    let begin = format!("{{\"seq\":{},\"time\":\"", next.seq);
+    let time = b"0000-00-00T00:00:00Z";
+    let behind = format!("\",\"prev\":\"{}\"", next.prev);
+    let fits = |at: usize, byte: u8| {
+        let in_time = at.checked_sub(begin.len());
+        let behind_time = in_time.and_then(|at| at.checked_sub(time.len()));
+        match (in_time, behind_time) {
+            (None, _) => begin.as_bytes()[at] == byte,
+            (Some(at), None) if time[at] == b'0' => byte.is_ascii_digit(),
+            (Some(at), None) => time[at] == byte,
+            (_, Some(at)) => behind.as_bytes().get(at).is_none_or(|wanted| *wanted == byte),
+        }
+    };
+    let whole = hole.is_none() && left.contains(&b'\n');
+    !whole && line.iter().enumerate().all(|(at, byte)| fits(at, *byte))
 }
 
 /// A file that was made so long by somebody else: it stays, and the trail goes on behind it.

@@ -9,6 +9,7 @@ use super::folder::{self, TrailFile};
 use super::head::{self, Head};
 use super::line::Entry;
 use super::line::{Line, Link, MAX_LINE_BYTES, NOTHING, Next, Own};
+use super::recover::{NOT_TORN, is_torn};
 use crate::digest::Digest;
 use crate::time::UnixTime;
 
@@ -112,6 +113,14 @@ impl Walk {
         if rest.is_empty() {
             return;
         }
+        // Of a file without a line it is known only what `head` says came before.
+        let next = self.next.unwrap_or(Next {
+            seq: file.first,
+            prev: self.head.map_or(NOTHING, |head| head.sha256),
+        });
+        if newest && !is_torn(next, rest) {
+            return self.found.fault(&name, number + 1, NOT_TORN);
+        }
         match newest && rest.len() < MAX_LINE_BYTES {
             true => self.found.notes.push(format!(
                 "{name}: the last line is not finished: the agent is writing it, or was killed while \
@@ -199,6 +208,13 @@ impl Walk {
                 );
                 self.found.fault(head::NAME, 1, what);
             }
+            // Whoever may append can forge these, as a crash can leave them: the reader decides.
+            Some(head) if last > head.seq => self.found.notes.push(format!(
+                "{} lines are behind line {}, which `head` names: the agent is writing them, or was \
+                 killed within a second of writing them",
+                last - head.seq,
+                head.seq
+            )),
             Some(_) => {}
         }
     }

@@ -91,7 +91,8 @@ fn says_what_was_stapled_when() {
     assert!(unknown.code != 0 && unknown.err.contains("no certificate called"), "{unknown:?}");
 
     let instant = instant(now());
-    let nothing = agent.command(&["audit", "--name", "c.test", "--at", &instant, "--format", "json"]);
+    let nothing =
+        agent.command(&["audit", "--name", "c.test", "--at", &instant, "--format", "json"]);
     assert_eq!(nothing.code, 1, "{nothing:?}");
     let document: Value = serde_json::from_str(&nothing.out).expect("a document all the same");
     assert_eq!(document["stapled"], Value::Array(Vec::new()));

@@ -1,6 +1,7 @@
 //! Whoever changes a line of the trail, takes one away or puts one in is found out, with the place.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use staplekeeper::audit::{Found, Settings, Trail, verify};
@@ -27,6 +28,12 @@ fn change(folder: &Path, file: usize, deed: impl FnOnce(&mut Vec<String>)) {
     let mut all = lines(path);
     deed(&mut all);
     write(path, &all);
+}
+
+fn append(folder: &Path, bytes: &[u8]) {
+    let path = &files(folder)[newest(folder)];
+    let mut file = fs::File::options().append(true).open(path).expect("ours");
+    file.write_all(bytes).expect("room");
 }
 
 fn newest(folder: &Path) -> usize {
@@ -170,6 +177,24 @@ fn every_tampering_is_found() {
             None,
         ),
         (
+            "something is written behind the end",
+            |at| append(at, b"JUNK not a line"),
+            "it ends with something that the agent did not write",
+            None,
+        ),
+        (
+            "the beginning of another line is written behind the end",
+            |at| append(at, b"{\"seq\":41,\"time\":\"2026-11-18T11:06:40Z\",\"prev\":\"00"),
+            "it ends with something that the agent did not write",
+            None,
+        ),
+        (
+            "a line that does not fit is written behind the end",
+            |at| append(at, b"{\"seq\":41}\n"),
+            "it is not a line of the trail",
+            None,
+        ),
+        (
             "the head is removed",
             |at| fs::remove_file(at.join("head")).expect("ours"),
             "missing",
@@ -217,4 +242,20 @@ fn goes_on(folder: &Path, what: &str) {
     let found = verify(folder).expect("readable");
     // Where nothing is left, a trail begins and knows of no other.
     assert_eq!(intact(&found), before == 0, "{what}: {found:#?}");
+}
+
+/// Lines behind the one that `head` names fit as well where somebody put them there: the reader is told.
+#[test]
+fn lines_behind_the_head_are_told_of() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    trail(folder.path(), 40);
+    let head = fs::read(folder.path().join("head")).expect("ours");
+    trail(folder.path(), 2);
+    fs::write(folder.path().join("head"), head).expect("ours");
+    let found = verify(folder.path()).expect("readable");
+    assert!(found.is_intact(), "{found:#?}");
+    assert!(
+        found.notes[0].starts_with("2 lines are behind line 40, which `head` names"),
+        "{found:#?}"
+    );
 }
