@@ -9,6 +9,7 @@ use super::client::{Client, Line};
 use crate::agent;
 use crate::agent::status::{CertificateStatus, Document, LoopbackStatus, Served, Severity, State};
 use crate::config::Settings;
+use crate::pki::printable;
 use crate::time::{UnixTime, format_duration};
 
 /// What the command takes.
@@ -59,7 +60,7 @@ fn print(document: &Document) {
     table.load_style(presets::NOTHING);
     table.set_header(["NAME", "MUST-STAPLE", "STATE", "SLACK", "NEXT", "SERVED", ""]);
     for certificate in &document.certificates {
-        table.add_row(row(certificate, document.at));
+        table.add_row(row(certificate, document.at).map(|cell| printable(&cell)));
     }
     anstream::println!("{table}");
     for server in &document.servers {
@@ -72,7 +73,7 @@ fn print(document: &Document) {
         if let Some(error) = &server.last_error {
             line += &format!(", {error}");
         }
-        anstream::println!("{line}");
+        anstream::println!("{}", printable(&line));
     }
     for responder in document.responders.iter().filter(|responder| responder.down) {
         anstream::println!("{}: down, {} failures in a row", responder.url, responder.failures);
@@ -81,7 +82,8 @@ fn print(document: &Document) {
         print_loopback(loopback);
     }
     for problem in &document.problems {
-        anstream::eprintln!("{problem}");
+        // A problem has its hint on a line of its own.
+        problem.lines().for_each(|line| anstream::eprintln!("{}", printable(line)));
     }
 }
 

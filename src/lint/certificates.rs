@@ -196,16 +196,26 @@ fn complete(view: &View<'_>, block: &Block<'_>, presented: &Presented, leaf: &Le
         }
         return steps;
     }
-    let file = file.display();
+    let file = file.display().to_string();
     match leaf.certificate.ca_issuers_urls().first() {
         Some(url) => vec![Step::run(format!(
-            "curl -fsS '{}' | openssl x509 -inform der >> {file}",
-            url.replace('\'', "%27")
+            "curl -fsS {} | openssl x509 -inform der >> {}",
+            for_shell(url),
+            for_shell(&file)
         ))],
         None => vec![Step::act(format!(
             "put the certificate of {} behind it in {file}",
             leaf.certificate.issuer()
         ))],
+    }
+}
+
+/// A word as a shell takes it, unchanged where it needs no quotes: root is told to run it.
+fn for_shell(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/.:_-+=@%,".contains(&byte);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 
@@ -254,5 +264,24 @@ fn no_next_update(url: &str, leaves: &[(&Block<'_>, &Leaf)]) -> Finding {
             "no-next-update",
             if must { Severity::Error } else { Severity::Warning },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::for_shell;
+
+    #[test]
+    fn a_shell_takes_each_word_as_it_is() {
+        for word in
+            ["/etc/ssl/www.pem", "http://a/b?c=d&e", "/x y.pem", "/a';touch b;'", "$(id)", ""]
+        {
+            let script = format!("printf %s {}", for_shell(word));
+            let said = Command::new("sh").arg("-c").arg(script).output().expect("there is a shell");
+            assert_eq!(String::from_utf8_lossy(&said.stdout), word);
+        }
+        assert_eq!(for_shell("/etc/ssl/www.pem"), "/etc/ssl/www.pem");
     }
 }

@@ -72,7 +72,7 @@ fn access_locations(certificate: &X509Certificate<'_>, method: &str) -> Vec<Stri
                 continue;
             }
             if let GeneralName::URI(url) = description.access_location {
-                let url = url.trim().to_owned();
+                let url = name::printable(url.trim());
                 if !urls.contains(&url) {
                     urls.push(url);
                 }
@@ -92,14 +92,14 @@ pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         };
         for general in &alternative.general_names {
             match general {
-                GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                GeneralName::DNSName(name) => names.push(name::printable(name)),
                 GeneralName::IPAddress(bytes) => names.extend(address(bytes)),
                 _ => {}
             }
         }
     }
     if names.is_empty() {
-        names.extend(name::common_name(certificate.subject()));
+        names.extend(name::common_name(certificate.subject()).map(|name| name::printable(&name)));
     }
     names
 }

@@ -20,6 +20,6 @@ pub use chain::{Issued, NotIssued};
 pub(crate) use chain::{signature_of, signed_by};
 pub use extensions::{SigningRights, TlsFeature};
 pub use key::KeyType;
-pub use name::{name_text, same_name};
+pub use name::{name_text, printable, same_name};
 pub use pem::{ReadError, read_certificates};
 pub use serial::Serial;

@@ -121,6 +121,23 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
+/// Text from a certificate as it can be shown: control and invisible characters as hex pairs, as in
+/// [`name_text`]. A terminal would obey them. Names and URLs that anybody can be reached by have none.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_invisible(character) {
+            let mut bytes = [0; 4];
+            for byte in character.encode_utf8(&mut bytes).bytes() {
+                let _ = write!(shown, "\\{byte:02x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// The sorted attributes of one part: OID and folded value.
 type CanonicalPart = Vec<(String, Vec<u8>)>;
 
@@ -163,6 +180,20 @@ mod tests {
         let wrap = |tag: u8, contents: &[u8]| [&[tag, length(contents)], contents].concat();
         let attribute = [&[0x06, 3, 0x55, 0x04, 0x03][..], &wrap(tag, text)].concat();
         wrap(0x30, &wrap(0x31, &wrap(0x30, &attribute)))
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_written_out() {
+        for (text, shown) in [
+            ("*.example.org", "*.example.org"),
+            ("b\u{fc}cher.example", "b\u{fc}cher.example"),
+            ("a\u{1b}[2J", "a\\1b[2J"),
+            ("a\u{9b}2J", "a\\c2\\9b2J"),
+            ("a\r\nb", "a\\0d\\0ab"),
+            ("exe\u{202e}gpj", "exe\\e2\\80\\aegpj"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
     }
 
     #[test]

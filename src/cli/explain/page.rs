@@ -5,6 +5,7 @@ use crate::agent::status::{CertificateStatus, Published, Served, Severity, State
 use crate::cli::lint;
 use crate::inventory;
 use crate::lint::Severity as Grave;
+use crate::pki::printable;
 use crate::time::{UnixTime, format_duration};
 
 /// The width of the words on the left.
@@ -12,7 +13,7 @@ const LEFT: usize = 13;
 
 /// Draws the page.
 pub(super) fn page(known: &Known, width: usize) -> String {
-    let mut page = Page { text: format!("{}\n\n", headline(known)) };
+    let mut page = Page { text: format!("{}\n\n", printable(&headline(known))) };
     certificate(known, &mut page);
     match &known.status {
         Some(status) => {
@@ -38,7 +39,7 @@ struct Page {
 impl Page {
     /// A line under a heading; without one, it goes on with the last.
     fn line(&mut self, heading: &str, words: &str) {
-        self.text += format!("{heading:LEFT$}{words}").trim_end();
+        self.text += format!("{heading:LEFT$}{}", printable(words)).trim_end();
         self.text.push('\n');
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::agent::Survey;
 use crate::config::Settings;
 use crate::lint::{self, Finding, Severity, Step};
+use crate::pki::printable;
 use crate::time::UnixTime;
 
 /// The number of the JSON document's shape; grows when a reader would be surprised.
@@ -121,7 +122,7 @@ pub(super) fn text(finding: &Finding, width: usize) -> String {
     };
     let style = Style::new().bold().fg_color(Some(colour.into()));
     let mut text = format!("{style}{}{style:#} {}", finding.severity, finding.rule);
-    let place = finding.place();
+    let place = printable(&finding.place());
     if !place.is_empty() {
         text += &format!("  {place}");
     }
@@ -134,7 +135,11 @@ pub(super) fn text(finding: &Finding, width: usize) -> String {
                 let lines = wrapped(what, "       ", width);
                 text += &lines.replacen("\n       ", &format!("\n{first}"), 1);
             }
-            step => text += &format!("\n{first}{}", step.to_string().replace('\n', "\n       ")),
+            step => {
+                let lines = step.to_string();
+                let lines: Vec<_> = lines.lines().map(printable).collect();
+                text += &format!("\n{first}{}", lines.join("\n       "));
+            }
         }
     }
     text
@@ -154,7 +159,7 @@ fn wrapped(words: &str, indent: &str, width: usize) -> String {
             text.push(' ');
             column += 1 + length;
         }
-        text += word;
+        text += &printable(word);
     }
     text
 }
