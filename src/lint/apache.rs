@@ -55,16 +55,12 @@ pub(super) fn judge(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Findi
     }
 }
 
-fn names(said: &[(&Block<'_>, &ApacheStapling)]) -> String {
-    let names: Vec<_> = said.iter().map(|(block, _)| block.names()).collect();
-    match names.as_slice() {
-        [first, _, _, _, ..] => format!("{first} and {} more", names.len() - 1),
-        names => names.join(", "),
-    }
+fn names(said: &[(&Block<'_>, &ApacheStapling)]) -> Vec<String> {
+    said.iter().flat_map(|(block, _)| block.all_names()).collect()
 }
 
-fn about(finding: Finding, names: String) -> Finding {
-    Finding { certificate: Some(names), server: Some("apache".to_owned()), ..finding }
+fn about(finding: Finding, certificates: Vec<String>) -> Finding {
+    Finding { certificates, server: Some("apache".to_owned()), ..finding }
 }
 
 fn cache(block: &Block<'_>) -> Step {
@@ -82,11 +78,7 @@ fn without_cache(block: &Block<'_>, origin: &Origin) -> Finding {
         fix: vec![cache(block)],
         ..Finding::at("apache-without-cache", Severity::Error, origin)
     };
-    let names = block.names();
-    Finding {
-        certificate: Some(names).filter(|names| !names.is_empty()),
-        ..about(finding, String::new())
-    }
+    about(finding, block.all_names())
 }
 
 /// What is said at `origin` for these virtual hosts.
@@ -177,7 +169,7 @@ fn idle(block: &Block<'_>, origin: &Origin, stapling: &Lines) -> Option<Finding>
         fix: vec![step],
         ..Finding::at("stapling-without-responder", Severity::Note, at)
     };
-    Some(about(finding, block.names()))
+    Some(about(finding, block.all_names()))
 }
 
 /// Stapling is off; that matters to Must-Staple certificates. `cached`: somebody was told to write a cache.
@@ -220,5 +212,5 @@ fn not_stapled(
         fix,
         ..Finding::at("must-staple-not-stapled", Severity::Error, origin)
     };
-    Some(about(finding, block.names()))
+    Some(about(finding, block.all_names()))
 }

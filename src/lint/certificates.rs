@@ -41,8 +41,8 @@ pub(super) fn judge(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Findi
 }
 
 fn about(finding: Finding, block: &Block<'_>, leaf: &Leaf) -> Finding {
-    let certificate = Some(leaf.name.to_string());
-    Finding { certificate, server: Some(block.model.kind.to_string()), ..finding }
+    let certificates = vec![leaf.name.to_string()];
+    Finding { certificates, server: Some(block.model.kind.to_string()), ..finding }
 }
 
 fn unanswerable(block: &Block<'_>, presented: &Presented, leaf: &Leaf) -> Finding {
@@ -242,11 +242,7 @@ fn no_next_update(url: &str, leaves: &[(&Block<'_>, &Leaf)]) -> Finding {
     let must = leaves.iter().any(|(_, leaf)| leaf.must());
     let fitting: Vec<_> = SETTINGS.iter().filter(|(part, _)| url.contains(part)).collect();
     let all = if fitting.is_empty() { SETTINGS.iter().collect() } else { fitting };
-    let names: Vec<&str> = leaves.iter().map(|(_, leaf)| &*leaf.name).collect();
-    let names = match names.as_slice() {
-        [first, _, _, _, ..] => format!("{first} and {} more", names.len() - 1),
-        names => names.join(", "),
-    };
+    let names = leaves.iter().map(|(_, leaf)| leaf.name.to_string()).collect();
     let mut fix: Vec<_> =
         all.iter().map(|(_, setting)| Step::act(format!("at the CA, {setting}"))).collect();
     fix.push(Step::run(format!(
@@ -258,7 +254,7 @@ fn no_next_update(url: &str, leaves: &[(&Block<'_>, &Leaf)]) -> Finding {
         why: "nobody says how long such a staple is good: HAProxy refuses it, Firefox believes it for a day; we \
               assume as much"
             .to_owned(),
-        certificate: Some(names),
+        certificates: names,
         fix,
         ..Finding::of(
             "no-next-update",

@@ -39,8 +39,12 @@ pub struct Finding {
     pub file: Option<String>,
     /// The line there, from 1; 0 where it is about the whole file.
     pub line: u32,
-    /// The certificate it is about, by its name.
+    /// The certificate it is about, by its name; several in short, for people: [`certificates`] has all.
+    ///
+    /// [`certificates`]: Finding::certificates
     pub certificate: Option<String>,
+    /// The names of all certificates it is about.
+    pub certificates: Vec<String>,
     /// The kind of server.
     pub server: Option<String>,
     /// What is the matter, in a sentence.
@@ -105,6 +109,14 @@ pub enum Step {
         /// What.
         what: String,
     },
+}
+
+/// Names for people: all, or where there are many the first and how many more.
+pub(super) fn in_short(names: &[String]) -> String {
+    match names {
+        [first, _, _, _, ..] => format!("{first} and {} more", names.len() - 1),
+        names => names.join(", "),
+    }
 }
 
 /// Lines that go to one place, as one step, where the first of them stands.
@@ -213,6 +225,7 @@ impl Finding {
             file: None,
             line: 0,
             certificate: None,
+            certificates: Vec::new(),
             server: None,
             what: String::new(),
             why: String::new(),

@@ -56,6 +56,8 @@ pub fn lint(view: &View<'_>) -> Vec<Finding> {
     sunset::judge(view, &blocks, &mut found);
     for finding in &mut found {
         finding.fix = finding::merged(std::mem::take(&mut finding.fix));
+        let names = &finding.certificates;
+        finding.certificate = (!names.is_empty()).then(|| finding::in_short(names));
     }
     found.sort_by(|one, other| {
         let key = |it: &Finding| (it.file.clone(), it.line, it.rule, it.certificate.clone());

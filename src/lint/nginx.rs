@@ -5,7 +5,7 @@ mod between;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::finding::{Finding, Severity, Step};
+use super::finding::{Finding, Severity, Step, in_short};
 use super::own;
 use super::sources::{Lines, Sharing};
 use super::view::{Block, View, mixed};
@@ -87,7 +87,7 @@ fn switched(view: &View<'_>, block: &Block<'_>, on: bool, said: &Said) -> Option
     let must = block.must();
     let grave = if must.is_some() { Severity::Error } else { Severity::Warning };
     let about = |finding: Finding| Finding {
-        certificate: Some(block.names()),
+        certificates: block.all_names(),
         server: Some("nginx".to_owned()),
         ..finding
     };
@@ -271,24 +271,20 @@ fn switch_off(block: &Block<'_>, said: &Said) -> Vec<Step> {
 fn without_responder(origin: &Origin, idle: &[&Block<'_>], said: &Said) -> Vec<Finding> {
     // Where clients are refused, that is what there is to say.
     let quiet = |block: &&&Block<'_>| block.shows.iter().all(|(_, _, leaf)| !leaf.must());
-    let finding = |origin: &Origin, names: String, fix: Vec<Step>| {
+    let finding = |origin: &Origin, names: Vec<String>, fix: Vec<Step>| {
         Finding {
-        what: format!("`ssl_stapling on` for {names}, which names no OCSP responder"),
+        what: format!("`ssl_stapling on` for {}, which names no OCSP responder", in_short(&names)),
         why: "nginx staples nothing and warns at every start and reload: \"ssl_stapling\" ignored, no OCSP \
               responder URL"
             .to_owned(),
-        certificate: Some(names),
+        certificates: names,
         server: Some("nginx".to_owned()),
         fix,
         ..Finding::at("stapling-without-responder", Severity::Note, origin)
     }
     };
     if idle.iter().filter(quiet).count() == said.stapling.count(origin) {
-        let names: Vec<_> = idle.iter().map(|block| block.names()).collect();
-        let names = match names.as_slice() {
-            [first, _, _, _, ..] => format!("{first} and {} more", names.len() - 1),
-            names => names.join(", "),
-        };
+        let names = idle.iter().flat_map(|block| block.all_names()).collect();
         let files = idle.iter().filter_map(|block| block.deployment.stapling_file.as_ref());
         let files: std::collections::BTreeSet<_> = files.map(|file| file.origin.clone()).collect();
         let mut fix: Vec<_> =
@@ -297,7 +293,7 @@ fn without_responder(origin: &Origin, idle: &[&Block<'_>], said: &Said) -> Vec<F
         return vec![finding(origin, names, fix)];
     }
     let each = idle.iter().filter(quiet);
-    each.map(|block| finding(&block.deployment.origin, block.names(), switch_off(block, said)))
+    each.map(|block| finding(&block.deployment.origin, block.all_names(), switch_off(block, said)))
         .collect()
 }
 

@@ -90,7 +90,7 @@ pub(super) fn targets(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Fin
         found.push(Finding {
             what: format!("the agent (user {}) may not write {}", view.own.user, path.display()),
             why: "the staple that lies there, if any, is never refreshed".to_owned(),
-            certificate: Some(block.names()),
+            certificates: block.all_names(),
             server: Some(block.model.kind.to_string()),
             fix,
             ..Finding::at("target-not-writable", grave, origin)

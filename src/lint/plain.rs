@@ -12,7 +12,7 @@ pub(super) fn judge(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Findi
         found.push(Finding {
             what: format!("{} carries Must-Staple and is presented without a staple", leaf.name),
             why: "clients that obey Must-Staple (Firefox, GnuTLS) refuse to connect".to_owned(),
-            certificate: Some(block.names()),
+            certificates: block.all_names(),
             server: Some(block.model.kind.to_string()),
             fix: staple(view, block, &leaf.name),
             ..Finding::at("must-staple-not-stapled", Severity::Error, &deployment.origin)

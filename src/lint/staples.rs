@@ -177,7 +177,7 @@ impl Spot<'_> {
         Finding {
             what: format!("{}, the staple file of {name}, {what}", self.path.display()),
             why,
-            certificate: Some(name.to_string()),
+            certificates: vec![name.to_string()],
             server: Some(self.block.model.kind.to_string()),
             fix: vec![Step::run(format!("staplekeeper --refresh-now {name}"))],
             ..Finding::at(rule, severity, self.origin)

@@ -33,7 +33,7 @@ pub(super) fn judge(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Findi
             ),
             why: "the CA refuses to issue it, or every client that obeys Must-Staple refuses it"
                 .to_owned(),
-            certificate: Some(name.to_string()),
+            certificates: vec![name.to_string()],
             fix,
             ..Finding::of("must-staple-at-renewal", grave.max(Severity::Warning))
         });

@@ -185,11 +185,17 @@ impl Block<'_> {
         self.shows.iter().map(|(_, _, leaf)| *leaf).find(|leaf| leaf.must() && leaf.is_answered())
     }
 
-    /// The names of its certificates.
+    /// The names of its certificates, for people.
     pub fn names(&self) -> String {
-        let mut names: Vec<&str> = self.shows.iter().map(|(_, _, leaf)| &*leaf.name).collect();
+        self.all_names().join(", ")
+    }
+
+    /// The names of its certificates.
+    pub fn all_names(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            self.shows.iter().map(|(_, _, leaf)| leaf.name.to_string()).collect();
         names.dedup();
-        names.join(", ")
+        names
     }
 
     /// It is the default on one of its addresses.

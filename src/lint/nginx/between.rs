@@ -41,7 +41,7 @@ pub(super) fn default_servers(blocks: &[Block<'_>], said: &Said, found: &mut Vec
             why: "clients that name no server, or an unknown one, get the certificate bare; the others on \
                   this address are handed its staple"
                 .to_owned(),
-            certificate: Some(block.names()),
+            certificates: block.all_names(),
             server: Some("nginx".to_owned()),
             fix: vec![
                 said.stapling.say(block, stated, "ssl_stapling", on),
@@ -85,7 +85,7 @@ pub(super) fn shared_files(
             fix.push(said.file.say(block, origin, "ssl_stapling_file", own));
             fix.push(Step::run(format!("staplekeeper --refresh-now {}", block.shows[0].2.name)));
         }
-        let mut names: Vec<_> = blocks.iter().map(|block| block.names()).collect();
+        let mut names: Vec<_> = blocks.iter().flat_map(|block| block.all_names()).collect();
         names.dedup();
         let origin = blocks.iter().find(|block| leaf(block) != keeps);
         let origin = origin.and_then(|block| block.deployment.stapling_file.as_ref());
@@ -95,7 +95,7 @@ pub(super) fn shared_files(
             why: "it holds the staple of one of them; clients of the others are handed a staple that is not \
                   theirs, and strict ones refuse"
                 .to_owned(),
-            certificate: Some(names.join(", ")),
+            certificates: names,
             server: Some("nginx".to_owned()),
             fix,
             ..Finding::at("one-file-several-certificates", Severity::Error, origin)

@@ -139,3 +139,38 @@ fn what_cannot_be_read_is_not_fine() {
     fs::write(&config, "events {\n}\nhttp {\n}\n").expect("ours");
     assert_eq!(lint(&agent), (0, Vec::new()));
 }
+
+/// A finding about many certificates is told of each of them, though people read only the first's name.
+#[test]
+fn a_fault_of_many_is_explained_for_each() {
+    let authority = Authority::new(7 * 86_400);
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().display();
+    let port = free_port();
+    let names = ["a.test", "b.test", "c.test", "d.test", "e.test"];
+    let mut blocks = String::new();
+    for name in names {
+        install(folder.path(), name, &authority.issue_as_it_is(Draft::leaf(name)));
+        blocks += &format!(
+            "server {{\nlisten 127.0.0.1:{port} ssl;\nserver_name {name};\nssl_certificate \
+             {root}/{name}.pem;\nssl_certificate_key {root}/{name}.key;\n}}\n"
+        );
+    }
+    let config = folder.path().join("nginx.conf");
+    let text = format!("events {{\n}}\nhttp {{\nssl_stapling on;\n{blocks}}}\n");
+    fs::write(&config, text).expect("ours");
+    let agent = Agent::new();
+    agent.configure(&format!(
+        "watch = []\n[[server]]\nkind = \"nginx\"\nconfig = \"{}\"\nreload = \"none\"\n",
+        config.display()
+    ));
+    let (_, found) = lint(&agent);
+    let idle = found.iter().find(|one| one["rule"] == "stapling-without-responder");
+    let idle = idle.expect("nothing can be stapled there");
+    assert_eq!(idle["certificate"], "a.test and 4 more");
+    assert_eq!(idle["certificates"], Value::from(names.to_vec()));
+    for name in names {
+        let said = agent.command(&["explain", name]);
+        assert!(said.out.contains("stapling-without-responder"), "{name}: {}", said.out);
+    }
+}
