@@ -71,7 +71,7 @@ fn look(path: &Path, thresholds: Thresholds, now: UnixTime) -> Report {
 ///
 /// # Errors
 /// What is wrong with it, for people.
-fn read(path: &Path) -> Result<(Document, UnixTime), String> {
+pub(super) fn read(path: &Path) -> Result<(Document, UnixTime), String> {
     let shown = path.display();
     let cause = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => format!(

@@ -5,16 +5,19 @@ mod page;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
+use super::check;
 use super::client::{Client, Line};
 use super::lint::gather;
+use crate::agent::life::{Life, STATUS_FILE};
 use crate::agent::status::{CertificateStatus, Document, ResponderStatus, ServerStatus};
 use crate::agent::{self, Survey};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Settings;
 use crate::inventory::{Entry, Inventory};
 use crate::lint::{self, Finding};
-use crate::time::UnixTime;
+use crate::time::{UnixTime, format_duration};
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -53,12 +56,10 @@ pub(super) async fn run(
     let entry = find(&inventory, &args.name)?.clone();
     let mut problems = survey.unread.clone();
     let view = gather::view(&survey, &settings, config, Some(entry.fingerprint), &mut problems);
-    let is_about = |finding: &Finding| {
-        let names = finding.certificate.as_deref().unwrap_or_default();
-        names.split(", ").any(|name| entry.lineages.iter().any(|own| own == name))
-    };
+    let is_about =
+        |finding: &Finding| finding.certificates.iter().any(|name| entry.lineages.contains(name));
     let findings = lint::lint(&view).into_iter().filter(is_about).collect();
-    let document = document?;
+    let (document, alive) = document?;
     let of = |one: &&CertificateStatus| one.fingerprint == entry.fingerprint;
     let status = document.certificates.iter().find(of).cloned();
     let urls = status.as_ref().map(|status| status.responders.clone()).unwrap_or_default();
@@ -69,7 +70,7 @@ pub(super) async fn run(
         responders: document.responders.into_iter().filter(mine).collect(),
         servers: document.servers,
         findings,
-        alive: document.agent.pid.is_some(),
+        alive,
         entry,
     };
     problems.iter().for_each(|problem| anstream::eprintln!("{problem}"));
@@ -77,19 +78,34 @@ pub(super) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the agent says: by its socket, else by the file it writes for everybody; else what its files say.
-async fn document(settings: Settings) -> anyhow::Result<Document> {
+/// What the agent says: by its socket, else by the file it writes for everybody; else what its files say. With
+/// whether there is an agent that lives.
+async fn document(settings: Settings) -> anyhow::Result<(Document, bool)> {
     match Client::call(&settings).await {
-        Ok(Line::Agent(client)) => client.status().await,
+        Ok(Line::Agent(client)) => Ok((client.status().await?, true)),
         Ok(Line::Nobody) => {
             anstream::eprintln!("no agent runs; this is what the files say");
-            Ok(agent::look(settings).await?)
+            Ok((agent::look(settings).await?, false))
         }
         Err(refused) => {
-            let path = settings.runtime_dir.join("status.json");
-            let text = std::fs::read(&path).map_err(|_| refused)?;
-            let read = serde_json::from_slice(&text);
-            read.with_context(|| format!("{} could not be read", path.display()))
+            let path = settings.runtime_dir.join(STATUS_FILE);
+            let (document, modified) = match check::read(&path) {
+                Ok(read) => read,
+                Err(unread) => return Err(refused.context(unread)),
+            };
+            let life = Life::of(&document, modified, SystemClock.now().wall);
+            let told = format_duration(SystemClock.now().wall.since(modified));
+            match life {
+                Life::Lives => {}
+                Life::Gone => anstream::eprintln!(
+                    "the agent is gone; this is what its status file said {told} ago"
+                ),
+                Life::Silent(silent) => anstream::eprintln!(
+                    "the agent has given no sign of life for {}; this is what its status file said then",
+                    format_duration(silent)
+                ),
+            }
+            Ok((document, life == Life::Lives))
         }
     }
 }

@@ -1,7 +1,17 @@
 //! `explain` follows the chain from the certificate to what clients see, and says what to do.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::geteuid;
+
 use super::host::Host;
+use crate::support::agent::{Said, eventually};
 use crate::support::scene::{Scene, must, plain};
+
+/// Some user who is neither root nor of the agent's group.
+const NOBODY: u32 = 65_534;
 
 #[test]
 fn a_site_that_is_served_well_needs_nobody() {
@@ -53,4 +63,31 @@ fn a_fault_is_told_first_with_its_fix() {
         assert!(said.out.starts_with(first), "{first:?} does not begin\n{}", said.out);
         assert!(said.out.contains(then), "{then:?} is not in\n{}", said.out);
     }
+}
+
+/// Whoever may not call the agent reads its status file, which outlives it.
+#[test]
+fn an_agent_that_is_gone_is_not_shown_as_alive() {
+    if !geteuid().is_root() {
+        // Only root can be somebody else.
+        return;
+    }
+    let mut scene = Scene::new(3_600, &[must("a.test")], "");
+    scene.start();
+    for folder in [scene.agent.folder(), scene.nginx.folder()] {
+        let status = Command::new("chmod").args(["-R", "a+rX"]).arg(folder).status();
+        assert!(status.expect("there is a chmod").success());
+    }
+    let explain = || -> Said {
+        let mut command = scene.agent.program(&["explain", "a.test"]);
+        command.uid(NOBODY).gid(NOBODY).output().expect("it can be executed").into()
+    };
+    let said = explain();
+    assert!(!said.err.contains("the agent is gone"), "{said:#?}");
+    assert!(!said.out.contains("start the agent"), "{said:#?}");
+    kill(scene.agent.pid(), Signal::SIGKILL).expect("it is our own child");
+    // It is not waited for: only its state tells that it has ended.
+    eventually("it to be missed", || explain().err.contains("the agent is gone"));
+    let said = explain();
+    assert!(said.out.contains("start the agent: systemctl start staplekeeper"), "{said:#?}");
 }
