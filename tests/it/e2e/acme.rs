@@ -228,7 +228,10 @@ impl Strict {
         let told = stop.clone();
         let thread = thread::spawn(move || {
             let mut seen = Shown::default();
-            while !told.load(Ordering::SeqCst) {
+            // The last handshake begins after the end was told: it sees what there is then.
+            let mut last = false;
+            while !last {
+                last = told.load(Ordering::SeqCst);
                 seen.handshakes += 1;
                 match shown(port) {
                     Ok(leaf) => {
