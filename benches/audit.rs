@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use staplekeeper::audit::{Entry, Past, Settings, Trail, lines, verify};
 use staplekeeper::digest::Digest;
-use staplekeeper::happening::{Happening, Lying, StapleFacts, Subject};
+use staplekeeper::happening::{Happening, Lying, Subject};
 use staplekeeper::ocsp::Status;
+use staplekeeper::plan::Facts;
 use staplekeeper::time::{DAY, UnixTime};
 
 /// As many certificates publish one after another.
@@ -20,8 +21,7 @@ fn published(number: u64) -> (UnixTime, Entry) {
     let name = format!("www{}.example.com", number % CERTIFICATES);
     let certificate = Subject { fingerprint: Digest::of(name.as_bytes()), name: name.clone() };
     let digest = Digest::of(&number.to_be_bytes());
-    let staple =
-        StapleFacts { digest, status: Status::Good, this_update: time, expires: time + 7 * DAY };
+    let staple = Facts { digest, status: Status::Good, this_update: time, expires: time + 7 * DAY };
     let happening = Happening::Published {
         target: format!("/var/lib/staplekeeper/staples/{name}.der"),
         written: true,

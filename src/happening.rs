@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Fingerprint};
-use crate::ocsp::Status;
+use crate::plan::Facts;
 use crate::time::UnixTime;
 
 /// A certificate, as people and machines know it.
@@ -24,19 +24,6 @@ pub struct Subject {
     pub fingerprint: Fingerprint,
 }
 
-/// What a staple says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StapleFacts {
-    /// SHA-256 of its DER, as received: what the history finds the bytes by.
-    pub digest: Digest,
-    /// About the certificate.
-    pub status: Status,
-    /// thisUpdate, UTC.
-    pub this_update: UnixTime,
-    /// min(nextUpdate, the signer's notAfter, the leaf's notAfter), UTC.
-    pub expires: UnixTime,
-}
-
 /// What lies in a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "content")]
@@ -46,7 +33,7 @@ pub enum Lying {
         /// Whose.
         certificate: Subject,
         /// What it says.
-        staple: StapleFacts,
+        staple: Facts,
     },
     /// `tryLater`.
     Placeholder,
@@ -166,7 +153,7 @@ pub enum Happening {
         /// Who.
         responder: String,
         /// What it said; with `unchanged`, what it had said before.
-        staple: StapleFacts,
+        staple: Facts,
         /// It is the staple that is held already.
         unchanged: bool,
     },
@@ -317,7 +304,7 @@ pub enum Happening {
         /// Who, where the kernel says.
         uid: Option<u32>,
         /// What it says.
-        staple: StapleFacts,
+        staple: Facts,
     },
     /// Somebody brought a response that was not taken.
     NotImported {

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::Agent;
 use super::refreshing::{Progress, say};
-use crate::happening::{Happening, StapleFacts};
+use crate::happening::Happening;
 use crate::ocsp::{Response, Staple, Status, verify};
 use crate::plan::{CertId, Event};
 
@@ -18,7 +18,7 @@ impl Agent {
         replies: mpsc::UnboundedSender<Bytes>,
     ) {
         let taken = self.proven(response).and_then(|(cert, staple)| {
-            let facts = StapleFacts::of(&staple);
+            let facts = staple.facts();
             let certificate = self.subject(cert);
             self.offer(cert, staple)?;
             Ok((cert, certificate, facts))

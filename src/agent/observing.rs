@@ -1,8 +1,7 @@
 //! Says what happened to those who keep a record of it. They decide nothing.
 
 use super::Agent;
-use crate::happening::{Condition, Happening, Lying, Sighted, StapleFacts, Subject};
-use crate::ocsp::Staple;
+use crate::happening::{Condition, Happening, Lying, Sighted, Subject};
 use crate::plan::{About, CertId, Content, Notice, ServerId, TargetId};
 
 impl Agent {
@@ -52,10 +51,9 @@ impl Agent {
     pub(super) fn lying(&self, content: Content) -> Lying {
         match content {
             Content::Staple(cert, _) => match self.world.staple(content) {
-                Some(staple) => Lying::Staple {
-                    certificate: self.subject(cert),
-                    staple: StapleFacts::of(staple),
-                },
+                Some(staple) => {
+                    Lying::Staple { certificate: self.subject(cert), staple: staple.facts() }
+                }
                 // It has been superseded since: what it says is said no more.
                 None => Lying::Nothing,
             },
@@ -111,19 +109,6 @@ impl Agent {
         match self.world.servers.get(&id) {
             Some(server) => server.label(),
             None => "a server that is gone".to_owned(),
-        }
-    }
-}
-
-impl StapleFacts {
-    /// What a verified staple says.
-    pub(super) fn of(staple: &Staple) -> StapleFacts {
-        let facts = staple.facts();
-        StapleFacts {
-            digest: facts.digest,
-            status: facts.status,
-            this_update: facts.this_update,
-            expires: facts.expires,
         }
     }
 }

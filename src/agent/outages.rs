@@ -139,8 +139,8 @@ impl News {
 mod tests {
     use super::*;
     use crate::digest::Digest;
-    use crate::happening::StapleFacts;
     use crate::ocsp::Status;
+    use crate::plan::Facts;
     use crate::time::DAY;
     use std::time::Duration;
 
@@ -167,7 +167,7 @@ mod tests {
         Happening::Answered {
             certificate: subject(number),
             responder: URL.to_owned(),
-            staple: StapleFacts {
+            staple: Facts {
                 digest: Digest::of(b"x"),
                 status: Status::Good,
                 this_update: START,

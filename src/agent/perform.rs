@@ -13,7 +13,7 @@ use super::server::Server;
 use super::world::{Place, Spot};
 use super::writer::{Job, What};
 use crate::digest::Digest;
-use crate::happening::{Happening, StapleFacts};
+use crate::happening::Happening;
 use crate::ocsp::{CertIdHash, Response, verify};
 use crate::plan::{
     Action, Answer, Ask, CertId, Content, Event, FetchFault, PublishFault, ResponderId, Served,
@@ -137,7 +137,7 @@ impl Agent {
                 let Fresh { staple, validators, hash, fresh_for } = *answer;
                 known.last_error = None;
                 let facts = staple.facts();
-                happened = Some(Ok((StapleFacts::of(&staple), held == Some(facts.digest))));
+                happened = Some(Ok((facts, held == Some(facts.digest))));
                 if !validators.is_empty() {
                     self.records.push(Record::Answer(store::Answer {
                         certificate: staple.certificate(),
@@ -161,7 +161,7 @@ impl Agent {
             Ok(Brought::NotModified { fresh_for }) => match &known.held {
                 Some(held) => {
                     known.last_error = None;
-                    happened = Some(Ok((StapleFacts::of(held), true)));
+                    happened = Some(Ok((held.facts(), true)));
                     Ok(Answer { facts: held.facts(), fresh_for })
                 }
                 None => Err(FetchFault::Certificate),

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::line::{Entry, Line};
 use crate::digest::{Digest, Fingerprint};
-use crate::happening::{Happening, Lying, Sighted, StapleFacts, Subject};
+use crate::happening::{Happening, Lying, Sighted, Subject};
+use crate::plan::Facts;
 use crate::time::UnixTime;
 
 /// How it is known that a server handed something out.
@@ -79,7 +80,7 @@ pub struct Past {
     /// None: all of them.
     name: Option<String>,
     fingerprints: HashSet<Fingerprint>,
-    staples: HashMap<Digest, (Subject, StapleFacts)>,
+    staples: HashMap<Digest, (Subject, Facts)>,
     targets: BTreeMap<String, Target>,
     /// Certificates that are nowhere to be found.
     removed: HashSet<Fingerprint>,
@@ -272,7 +273,7 @@ mod tests {
     }
 
     fn published(target: &str) -> Happening {
-        let staple = StapleFacts {
+        let staple = Facts {
             digest: Digest::of(b"staple"),
             status: Status::Good,
             this_update: UnixTime::from_secs(0),

@@ -1,8 +1,9 @@
 //! From what happened to what a hook is told: the event, a sentence, and facts by name.
 
 use super::Event;
-use crate::happening::{Condition, Happening, StapleFacts, Subject};
+use crate::happening::{Condition, Happening, Subject};
 use crate::ocsp::Status;
+use crate::plan::Facts;
 
 /// Something that a hook may be run at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Occasion {
     }
 }
 
-fn answered(certificate: &Subject, responder: &str, staple: &StapleFacts) -> Option<Occasion> {
+fn answered(certificate: &Subject, responder: &str, staple: &Facts) -> Option<Occasion> {
     // A revocation is a condition, told when it begins.
     if staple.status != Status::Good {
         return None;

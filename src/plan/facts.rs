@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::hours::Hours;
 use super::window::Lead;
 use crate::digest::Digest;
@@ -27,8 +29,9 @@ pub struct TargetId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub u32);
 
-/// What the planner needs to know of a verified staple; from `Staple::facts`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the planner, and the record of what happened, need to know of a verified staple; from
+/// `Staple::facts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Of the response's DER, as received.
     pub digest: Digest,

@@ -11,8 +11,9 @@ use serde::Serialize;
 use super::{Format, words};
 use crate::audit::{self, FOLDER, Handed, Past, Proof};
 use crate::config::Settings;
-use crate::happening::{Lying, StapleFacts};
+use crate::happening::Lying;
 use crate::ocsp::Response;
+use crate::plan::Facts;
 use crate::store::StateDir;
 use crate::time::UnixTime;
 
@@ -99,7 +100,7 @@ fn stapled(handed: Handed, history: &StateDir) -> Stapled {
     Stapled { handed, response }
 }
 
-fn bytes(staple: &StapleFacts, history: &StateDir) -> Option<Bytes> {
+fn bytes(staple: &Facts, history: &StateDir) -> Option<Bytes> {
     let der = match history.history(staple.digest) {
         Ok(found) => found?,
         Err(error) => {

@@ -2,8 +2,9 @@
 
 use crate::audit::{Entry, Own};
 use crate::digest::Digest;
-use crate::happening::{Happening, Lying, Sighted, StapleFacts};
+use crate::happening::{Happening, Lying, Sighted};
 use crate::ocsp::Status;
+use crate::plan::Facts;
 
 /// What happened, in one line.
 pub(super) fn of(entry: &Entry) -> String {
@@ -28,8 +29,8 @@ fn listed(words: &[String], more: usize) -> String {
 }
 
 /// What a staple says, in words.
-pub(super) fn facts(staple: &StapleFacts) -> String {
-    let StapleFacts { digest, status, this_update, expires } = staple;
+pub(super) fn facts(staple: &Facts) -> String {
+    let Facts { digest, status, this_update, expires } = staple;
     let digest = short(*digest);
     format!("{}, from {this_update} until {expires}, SHA-256 {digest}…", status_word(*status))
 }

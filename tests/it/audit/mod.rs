@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use staplekeeper::audit::{Entry, Recorder, Settings, Trail};
 use staplekeeper::digest::Digest;
-use staplekeeper::happening::{Happening, Lying, StapleFacts, Subject};
+use staplekeeper::happening::{Happening, Lying, Subject};
 use staplekeeper::ocsp::Status;
+use staplekeeper::plan::Facts;
 use staplekeeper::time::UnixTime;
 
 /// When the lines of these tests happened.
@@ -22,7 +23,7 @@ const THEN: UnixTime = UnixTime::from_secs(1_795_000_000);
 /// Something that happens again and again.
 fn published(number: usize) -> Happening {
     let name = format!("www{number}.example");
-    let staple = StapleFacts {
+    let staple = Facts {
         digest: Digest::of(format!("staple {number}").as_bytes()),
         status: Status::Good,
         this_update: THEN,
