@@ -10,6 +10,7 @@ mod client;
 mod completions;
 mod config;
 mod explain;
+mod format;
 mod freeze;
 mod hook;
 mod import;

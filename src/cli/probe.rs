@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use super::format::Format;
 use crate::clock::{Clock, SystemClock};
 use crate::confirm::{Address, Look, LookError, Seen, StartTls, look};
 use crate::pki;
@@ -61,15 +62,6 @@ pub struct Args {
 enum Protocol {
     /// Mail transfer
     Smtp,
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// A fact a line
-    Text,
-    /// One object, with a schema number
-    Json,
 }
 
 /// `HOST[:PORT]`.

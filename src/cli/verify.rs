@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use serde::Serialize;
 
+use super::format::Format;
 use crate::ocsp::{self, MissingNextUpdate, Response, Rules, Staple, Status};
 use crate::pki::{self, Certificate, Issued, NotIssued, ReadError};
 use crate::plan::Policy;
@@ -46,19 +47,10 @@ pub struct Args {
     #[arg(long)]
     allow_sha1_signatures: bool,
     /// How to print the verdict
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// The response: DER, or PEM labelled OCSP RESPONSE; - reads standard input
     response: PathBuf,
-}
-
-/// How to print the verdict.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
-    /// A line a fact.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// Judges and prints; the exit status is the verdict.

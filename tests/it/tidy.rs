@@ -78,6 +78,18 @@ fn only_the_agent_and_commands_bring_stages_together() {
     }
 }
 
+#[test]
+fn commands_share_the_words_for_formats() {
+    let alike = |code: &str| {
+        let of = code.split("enum Format {").nth(1)?.split('}').next()?;
+        Some(of.split_whitespace().collect::<Vec<_>>() == ["Text,", "Json,"])
+    };
+    let files: Vec<_> =
+        sources("cli").into_iter().filter(|(_, code)| alike(code) == Some(true)).collect();
+    let names: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    assert_eq!(names.len(), 1, "the same enum in {}", names.join(", "));
+}
+
 fn imports(code: &str, module: &str) -> bool {
     code.contains(&format!("crate::{module}::")) || code.contains(&format!("crate::{module};"))
 }

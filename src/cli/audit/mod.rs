@@ -12,6 +12,7 @@ mod words;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::format::Format;
 use crate::audit::{self, FOLDER, Line};
 use crate::config::Settings;
 use crate::time::{UnixTime, parse_duration};
@@ -37,15 +38,6 @@ pub(super) struct Args {
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-/// A way to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 pub(super) fn run(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> {

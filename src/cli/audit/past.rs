@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
-use super::{Format, words};
+use super::super::format::Format;
+use super::words;
 use crate::audit::{self, FOLDER, Handed, Past, Proof};
 use crate::config::Settings;
 use crate::happening::Lying;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::Format;
+use super::super::format::Format;
 use crate::audit::{self, Found};
 
 /// The whole as JSON.
