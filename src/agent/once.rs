@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use nix::unistd::getuid;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,33 +23,14 @@ use crate::serve::control::{Hook, Refresh};
 pub async fn refresh_here(
     settings: Settings,
     order: &Refresh,
-    mut said: impl FnMut(&Progress) -> anyhow::Result<()>,
+    said: impl FnMut(&Progress) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
-    agent.rescan();
-    let (replies, mut lines) = mpsc::unbounded_channel();
-    let mut replies = Some(replies);
-    loop {
-        agent.step().await;
-        agent.follow_up();
-        // The first scan shows what there is; issuers that had to be fetched come with the second.
-        if agent.scanned
-            && !agent.scan_is_under_way()
-            && let Some(replies) = replies.take()
-        {
-            let (names, no_reload) = (order.names.clone(), order.no_reload);
-            let uid = Some(nix::unistd::getuid().as_raw());
-            agent.observe(Happening::RefreshAsked { uid, names, no_reload, more: 0 });
-            agent.refresh(order, replies);
-            agent.follow_up();
-        }
-        while let Ok(line) = lines.try_recv() {
-            said(&serde_json::from_slice(&line)?)?;
-        }
-        if replies.is_none() && !agent.is_refreshing() {
-            return Ok(());
-        }
-    }
+    let begin = |agent: &mut Agent, uid, replies| {
+        let (names, no_reload) = (order.names.clone(), order.no_reload);
+        agent.observe(Happening::RefreshAsked { uid, names, no_reload, more: 0 });
+        agent.refresh(order, replies);
+    };
+    work_here(settings, begin, said).await
 }
 
 /// Takes a response in this process, under the lock, and hands every line of progress to `said`.
@@ -57,16 +40,28 @@ pub async fn refresh_here(
 pub async fn import_here(
     settings: Settings,
     response: &[u8],
+    said: impl FnMut(&Progress) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let begin = |agent: &mut Agent, uid, replies| agent.import(response, uid, replies);
+    work_here(settings, begin, said).await
+}
+
+/// Looks at everything, has `begin` set something going for the user who runs this (his uid), and hands
+/// what comes of it to `said` until all of it has ended.
+async fn work_here(
+    settings: Settings,
+    begin: impl FnOnce(&mut Agent, Option<u32>, mpsc::UnboundedSender<Bytes>),
     mut said: impl FnMut(&Progress) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
     agent.rescan();
+    // The first scan shows what there is; issuers that had to be fetched come with the second.
     while !agent.scanned || agent.scan_is_under_way() {
         agent.step().await;
         agent.follow_up();
     }
     let (replies, mut lines) = mpsc::unbounded_channel();
-    agent.import(response, Some(nix::unistd::getuid().as_raw()), replies);
+    begin(&mut agent, Some(getuid().as_raw()), replies);
     loop {
         agent.follow_up();
         while let Ok(line) = lines.try_recv() {
@@ -92,7 +87,7 @@ pub async fn hook_here(
 ) -> anyhow::Result<()> {
     let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
     let (replies, mut lines) = mpsc::unbounded_channel();
-    let (uid, paths) = (Some(nix::unistd::getuid().as_raw()), order.paths.clone());
+    let (uid, paths) = (Some(getuid().as_raw()), order.paths.clone());
     agent.observe(Happening::HookCalled { uid, paths, more: 0 });
     agent.hook(order, replies);
     let end = Instant::now() + within;
