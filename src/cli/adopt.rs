@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use nix::unistd::{User, geteuid};
 
+use super::say;
 use crate::agent;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Settings};
@@ -60,10 +61,10 @@ pub(super) fn run(args: Args, path: Option<&Path>) -> anyhow::Result<ExitCode> {
     match ended.recv_timeout(PATIENCE) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => super::complain(&error),
-        Err(_) => anstream::eprintln!(
+        Err(_) => say::note(format!(
             "staplekeeper: not all targets were looked at within {} s; the agent will see to the rest",
             PATIENCE.as_secs()
-        ),
+        )),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -80,7 +81,7 @@ fn adopt(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> {
     let issuers: Vec<_> = issuers.into_iter().map(Into::into).collect();
     let scan = Scanner::new(agent::scan_settings(settings)).scan(&issuers, &mut names);
     for problem in scan.problems.iter().chain(scan.servers.iter().flat_map(|one| &one.problems)) {
-        anstream::eprintln!("{problem}");
+        say::note(problem);
     }
     let shelf = match args.ensure {
         true => Some(agent::Shelf::new(settings, SystemClock.now().wall)?),
@@ -90,16 +91,16 @@ fn adopt(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot look at {}", staples.display()))?;
     let mut failed = steps.iter().any(|step| matches!(step, AdoptStep::Refuse { .. }));
     if args.dry_run {
-        steps.iter().for_each(|step| anstream::println!("{step}"));
+        steps.iter().for_each(say::line);
         return Ok(exit_status(failed));
     }
     for (step, outcome) in steps.iter().zip(adopt::carry_out(&steps)) {
         match outcome {
-            Ok(()) => anstream::println!("{step}"),
+            Ok(()) => say::line(step),
             Err(error) => {
                 failed = true;
-                let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-                anstream::eprintln!("{error}{hint}");
+                say::note(&error);
+                error.hint().iter().for_each(|hint| say::note(format!("hint: {hint}")));
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::say;
 use crate::config;
 
 /// What is to be done with the configuration.
@@ -19,9 +20,9 @@ pub(super) fn run(action: &Action, path: Option<&Path>) -> anyhow::Result<ExitCo
     match action {
         Action::Check => {
             let named = path.unwrap_or(Path::new(config::PATH));
-            anstream::eprintln!("{}: valid", named.display());
+            say::note(format!("{}: valid", named.display()));
         }
-        Action::Show => anstream::print!("{}", config::show(&settings)),
+        Action::Show => say::page(config::show(&settings)),
     }
     Ok(ExitCode::SUCCESS)
 }

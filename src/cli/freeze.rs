@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::client::{Client, Line};
+use super::say;
 use crate::agent::{self, Progress};
 use crate::config::Settings;
 use crate::serve::control::Freeze;
@@ -29,7 +30,7 @@ pub(super) async fn run(args: Args, thaw: bool, settings: Settings) -> anyhow::R
         }
         Line::Nobody => {
             for verdict in agent::freeze_here(settings, &order).await? {
-                anstream::println!("{}\t{}", verdict.name, verdict.text);
+                say::row(&[&verdict.name, &verdict.text]);
             }
         }
     }
@@ -39,7 +40,7 @@ pub(super) async fn run(args: Args, thaw: bool, settings: Settings) -> anyhow::R
 fn show(progress: &Progress) -> anyhow::Result<()> {
     match progress {
         Progress::Refused { reason } => bail!("{reason}"),
-        Progress::Certificate(verdict) => anstream::println!("{}\t{}", verdict.name, verdict.text),
+        Progress::Certificate(verdict) => say::row(&[&verdict.name, &verdict.text]),
         _ => {}
     }
     Ok(())

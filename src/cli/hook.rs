@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use super::client::{Client, Line, Refused};
+use super::say;
 use crate::agent::{self, Progress, StartError};
 use crate::config::Settings;
 use crate::files;
@@ -69,7 +70,7 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
             Ok(tally.end(&leaves))
         }
         Err(_) => {
-            anstream::eprintln!("{}", silence(&settings, begun.elapsed(), must_staple));
+            say::note(silence(&settings, begun.elapsed(), must_staple));
             Ok(ExitCode::from(1))
         }
     }
@@ -190,14 +191,14 @@ impl Tally {
             Progress::Refused { reason } => bail!(Refused(reason.clone())),
             Progress::Done { good, bad } => self.done = Some((*good, *bad)),
             Progress::Note { text } if self.shown.insert(text.clone()) => {
-                anstream::eprintln!("{text}")
+                say::note(text);
             }
             Progress::Note { .. } => {}
             Progress::Certificate(verdict) => {
                 let word = if verdict.good { "ok" } else { "FAILED" };
-                let line = format!("{}\t{word}\t{}", verdict.name, verdict.text);
-                if self.shown.insert(line.clone()) {
-                    anstream::println!("{line}");
+                let row = [&*verdict.name, word, &*verdict.text];
+                if self.shown.insert(row.join("\t")) {
+                    say::row(&row);
                 }
             }
         }
@@ -209,8 +210,8 @@ impl Tally {
         if good + bad > 0 {
             return if bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) };
         }
-        anstream::eprintln!(
-            "no server of this host presents what lies there, and no [[watch]] names it: nothing to wait for"
+        say::note(
+            "no server of this host presents what lies there, and no [[watch]] names it: nothing to wait for",
         );
         let must_staple = leaves.iter().any(|leaf| leaf.must_staple());
         if must_staple { ExitCode::from(1) } else { ExitCode::SUCCESS }

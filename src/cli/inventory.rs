@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::say;
 use crate::agent::Survey;
 use crate::config::Settings;
 use crate::inventory::{self, Inventory};
@@ -28,14 +29,14 @@ enum Format {
 pub(super) fn run(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> {
     let survey = Survey::take(settings)?;
     let inventory = Inventory::of(&survey.scan, survey.at, |issued| survey.responders(issued));
-    survey.unread.iter().for_each(|problem| anstream::eprintln!("{problem}"));
+    survey.unread.iter().for_each(say::note);
     if args.format != Format::Json {
-        inventory.problems.iter().for_each(|problem| anstream::eprintln!("{problem}"));
+        inventory.problems.iter().for_each(say::notes);
     }
     match args.format {
-        Format::Table => anstream::print!("{}", inventory::table(&inventory, super::width())),
-        Format::Json => anstream::println!("{}", serde_json::to_string_pretty(&inventory)?),
-        Format::Csv => anstream::print!("{}", inventory::csv(&inventory)?),
+        Format::Table => say::page(inventory::table(&inventory, super::width())),
+        Format::Json => say::json(&inventory)?,
+        Format::Csv => say::page(inventory::csv(&inventory)?),
     }
     Ok(ExitCode::SUCCESS)
 }

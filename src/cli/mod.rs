@@ -20,6 +20,7 @@ mod logging;
 pub mod probe;
 mod refresh;
 mod run;
+mod say;
 mod status;
 pub mod verify;
 
@@ -177,8 +178,8 @@ pub fn complain(error: &anyhow::Error) {
     let first = chain.next().map(ToString::to_string).unwrap_or_default();
     // A report of the configuration is whole lines already.
     match first.strip_suffix('\n') {
-        Some(report) => anstream::eprintln!("{report}"),
-        None => anstream::eprintln!("staplekeeper: {first}"),
+        Some(report) => say::notes(report),
+        None => say::note(format!("staplekeeper: {first}")),
     }
-    chain.for_each(|cause| anstream::eprintln!("  because: {cause}"));
+    chain.for_each(|cause| say::note(format!("  because: {cause}")));
 }

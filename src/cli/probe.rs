@@ -15,6 +15,7 @@ use anyhow::Context;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::format::Format;
+use super::say;
 use crate::clock::{Clock, SystemClock};
 use crate::confirm::{Address, Look, LookError, Seen, StartTls, look};
 use crate::pki;
@@ -90,14 +91,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let anchors = match anchors {
         Ok(anchors) => anchors,
         Err(error) => {
-            anstream::eprintln!("staplekeeper: {error:#}");
+            say::note(format!("staplekeeper: {error:#}"));
             return Ok(ExitCode::from(USAGE));
         }
     };
     let (address, seen) = match dial(&args).await {
         Ok(seen) => seen,
         Err(error) => {
-            anstream::eprintln!("staplekeeper: {error:#}");
+            say::note(format!("staplekeeper: {error:#}"));
             return Ok(ExitCode::from(NO_CONNECTION));
         }
     };
@@ -107,7 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Format::Json => print_json(&args, &address, &seen, &finding)?,
     }
     for reason in &finding.reasons {
-        anstream::eprintln!("staplekeeper: a strict client would not connect: {reason}");
+        say::note(format!("staplekeeper: a strict client would not connect: {reason}"));
     }
     Ok(match finding.verdict() {
         Verdict::Connects => ExitCode::SUCCESS,
@@ -204,7 +205,7 @@ fn split(text: &str) -> Result<(&str, Option<u16>), String> {
 }
 
 fn print_text(args: &Args, address: &Address, seen: &Seen, finding: &Finding) {
-    let line = |word: &str, fact: String| anstream::println!("{word:<13}{fact}");
+    let line = |word: &str, fact: String| say::line(format!("{word:<13}{fact}"));
     let at = |instant: UnixTime| {
         let now = finding.now;
         match instant > now {
@@ -259,8 +260,7 @@ fn print_json(
         "staple": finding.staple,
         "at": finding.now,
     });
-    anstream::println!("{}", serde_json::to_string_pretty(&report)?);
-    Ok(())
+    say::json(&report)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::client::{Client, Line};
+use super::say;
 use crate::agent::{self, Progress};
 use crate::config::Settings;
 use crate::serve::control::Refresh;
@@ -47,7 +48,7 @@ impl Tally {
     pub(super) fn take(&mut self, progress: &Progress) -> anyhow::Result<()> {
         match progress {
             Progress::Refused { reason } => bail!("{reason}"),
-            Progress::Note { text } => anstream::eprintln!("{text}"),
+            Progress::Note { text } => say::note(text),
             Progress::Done { good, bad } => self.done = Some((*good, *bad)),
             Progress::Certificate(verdict) => {
                 self.shown += 1;
@@ -55,12 +56,12 @@ impl Tally {
                 if std::io::stdout().is_terminal() {
                     // Only what needs a look stays; the rest is counted on one line.
                     if verdict.good {
-                        anstream::eprint!("\r{} settled", self.shown);
+                        say::progress(format!("{} settled", self.shown));
                         return Ok(());
                     }
-                    anstream::eprint!("\r\x1b[K");
+                    say::end_progress();
                 }
-                anstream::println!("{}\t{word}\t{}", verdict.name, verdict.text);
+                say::row(&[&verdict.name, word, &verdict.text]);
             }
         }
         Ok(())
@@ -69,9 +70,9 @@ impl Tally {
     pub(super) fn end(self) -> anyhow::Result<ExitCode> {
         let Some((good, bad)) = self.done else { bail!("the agent stopped before it was done") };
         if std::io::stdout().is_terminal() {
-            anstream::eprint!("\r\x1b[K");
+            say::end_progress();
         }
-        anstream::eprintln!("{good} of {} certificates have what they should have", good + bad);
+        say::note(format!("{good} of {} certificates have what they should have", good + bad));
         Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
 }

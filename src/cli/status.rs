@@ -6,6 +6,7 @@ use anyhow::bail;
 use comfy_table::{Table, presets};
 
 use super::client::{Client, Line};
+use super::say;
 use crate::agent;
 use crate::agent::status::{CertificateStatus, Document, LoopbackStatus, Served, Severity, State};
 use crate::config::Settings;
@@ -36,7 +37,7 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
     let mut document: Document = match Client::call(&settings).await? {
         Line::Agent(client) => client.status().await?,
         Line::Nobody => {
-            anstream::eprintln!("no agent runs; this is what the files say");
+            say::note("no agent runs; this is what the files say");
             agent::look(settings).await?
         }
     };
@@ -49,7 +50,7 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
         document.certificates.retain(|one| args.names.contains(&one.name));
     }
     match args.format {
-        Format::Json => anstream::println!("{}", serde_json::to_string_pretty(&document)?),
+        Format::Json => say::json(&document)?,
         Format::Table => print(&document),
     }
     Ok(ExitCode::SUCCESS)
@@ -62,7 +63,7 @@ fn print(document: &Document) {
     for certificate in &document.certificates {
         table.add_row(row(certificate, document.at).map(|cell| printable(&cell)));
     }
-    anstream::println!("{table}");
+    say::page(format!("{table}\n"));
     for server in &document.servers {
         let running = if server.running { "running" } else { "not running" };
         let config = server.config.as_deref().unwrap_or_default();
@@ -73,17 +74,17 @@ fn print(document: &Document) {
         if let Some(error) = &server.last_error {
             line += &format!(", {error}");
         }
-        anstream::println!("{}", printable(&line));
+        say::line(line);
     }
     for responder in document.responders.iter().filter(|responder| responder.down) {
-        anstream::println!("{}: down, {} failures in a row", responder.url, responder.failures);
+        say::line(format!("{}: down, {} failures in a row", responder.url, responder.failures));
     }
     if let Some(loopback) = &document.loopback {
         print_loopback(loopback);
     }
     for problem in &document.problems {
         // A problem has its hint on a line of its own.
-        problem.lines().for_each(|line| anstream::eprintln!("{}", printable(line)));
+        say::notes(problem);
     }
 }
 
@@ -91,15 +92,15 @@ fn print_loopback(loopback: &LoopbackStatus) {
     let (working, failed): (Vec<_>, Vec<_>) =
         loopback.listen.iter().partition(|listening| listening.error.is_none());
     let addresses: Vec<&str> = working.iter().map(|one| &*one.address).collect();
-    anstream::println!(
+    say::line(format!(
         "responder {}: answers about {} of {} certificates, {} requests so far",
         if addresses.is_empty() { "nowhere".to_owned() } else { addresses.join(", ") },
         loopback.answered,
         loopback.certificates,
         loopback.requests,
-    );
+    ));
     for error in failed.iter().filter_map(|one| one.error.as_deref()) {
-        anstream::println!("{error}");
+        say::line(error);
     }
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::format::Format;
 use crate::ocsp::{self, MissingNextUpdate, Response, Rules, Staple, Status};
-use crate::pki::{self, Certificate, Issued, NotIssued, ReadError};
+use crate::pki::{self, Certificate, Issued, NotIssued, ReadError, printable};
 use crate::plan::Policy;
 use crate::time::{UnixTime, parse_duration};
 
@@ -61,7 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let report = judge(&Files::read(&args)?, &args);
     if let Verdict::Refused = report.verdict {
         let reason = report.reason.as_deref().unwrap_or_default();
-        writeln!(io::stderr(), "refused: {reason}")?;
+        writeln!(io::stderr(), "refused: {}", printable(reason))?;
     }
     match args.format {
         Format::Text => report.write_text(&mut io::stdout().lock())?,
@@ -254,7 +254,7 @@ impl Report {
         ];
         for (label, value) in lines {
             if let Some(value) = value {
-                writeln!(out, "{label:<17} {value}")?;
+                writeln!(out, "{label:<17} {}", printable(&value))?;
             }
         }
         Ok(())

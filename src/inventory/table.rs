@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{Entry, Inventory, Published};
+use crate::pki::printable;
 use crate::time::{DAY, UnixTime};
 
 /// Columns of fixed width: key, Must-Staple, end, with two blanks behind each.
@@ -50,7 +51,8 @@ pub fn table(inventory: &Inventory, width: usize) -> String {
                 Published::None if entry.must_staple => "NO STAPLING".to_owned(),
                 Published::None => "no stapling".to_owned(),
             };
-            let _ = writeln!(text, "  {} {}:{}  {how}", one.server, one.file, one.line);
+            let place = format!("{} {}:{}  {how}", one.server, one.file, one.line);
+            let _ = writeln!(text, "  {}", printable(&place));
         }
     }
     text

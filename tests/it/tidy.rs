@@ -94,6 +94,17 @@ fn imports(code: &str, module: &str) -> bool {
     code.contains(&format!("crate::{module}::")) || code.contains(&format!("crate::{module};"))
 }
 
+/// What commands print may name files, whose names are anybody's: it goes by way of `cli::say`.
+#[test]
+fn commands_say_what_they_say_in_one_place() {
+    for (path, code) in sources("cli") {
+        let words = ["anstream::", "println!(", "print!("];
+        let used = words.iter().find(|word| code.contains(**word));
+        let is_say = path.ends_with("say.rs");
+        assert!(is_say || used.is_none(), "{} prints by {used:?}", path.display());
+    }
+}
+
 /// The files of a module with their code, comments and tests left out.
 fn sources(module: &str) -> Vec<(PathBuf, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use super::format::Format;
 use crate::audit::{self, FOLDER, Line};
 use crate::config::Settings;
+use crate::pki::printable;
 use crate::time::{UnixTime, parse_duration};
 use select::Select;
 
@@ -85,7 +86,7 @@ impl<W: Write> Listing<'_, W> {
         match self.format {
             Format::Text => {
                 let words = words::of(&line.entry);
-                writeln!(self.out, "{}  {:>6}  {words}", line.time, line.seq)
+                writeln!(self.out, "{}  {:>6}  {}", line.time, line.seq, printable(&words))
             }
             Format::Json => {
                 let before = if self.begun { ",\n" } else { "{\"schema\":1,\"lines\":[\n" };

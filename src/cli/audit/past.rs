@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
 use super::super::format::Format;
+use super::super::say;
 use super::words;
 use crate::audit::{self, FOLDER, Handed, Past, Proof};
 use crate::config::Settings;
@@ -68,14 +69,12 @@ pub(super) fn run(
         true
     })?;
     if !found.is_intact() {
-        anstream::eprintln!(
-            "THE TRAIL WAS TAMPERED WITH: `staplekeeper audit --verify` says where"
-        );
+        say::note("THE TRAIL WAS TAMPERED WITH: `staplekeeper audit --verify` says where");
     }
     if !past.is_known() {
         let whom =
             name.map_or("any certificate".to_owned(), |name| format!("a certificate {name:?}"));
-        anstream::eprintln!("the audit trail knows nothing of {whom} at {at}");
+        say::note(format!("the audit trail knows nothing of {whom} at {at}"));
     }
     let history = StateDir::new(&settings.state_dir);
     let stapled: Vec<_> =
@@ -84,10 +83,10 @@ pub(super) fn run(
         Format::Json => {
             let trail_intact = found.is_intact();
             let document = Document { schema: 1, at, name, trail_intact, stapled };
-            anstream::println!("{}", serde_json::to_string_pretty(&document)?);
+            say::json(&document)?;
         }
         Format::Text if !past.is_known() => {}
-        Format::Text if stapled.is_empty() => anstream::println!("nothing was stapled at {at}"),
+        Format::Text if stapled.is_empty() => say::line(format!("nothing was stapled at {at}")),
         Format::Text => stapled.iter().for_each(|one| print(one, at)),
     }
     Ok(if past.is_known() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -105,7 +104,7 @@ fn bytes(staple: &Facts, history: &StateDir) -> Option<Bytes> {
     let der = match history.history(staple.digest) {
         Ok(found) => found?,
         Err(error) => {
-            anstream::eprintln!("the bytes cannot be had: {error}");
+            say::note(format!("the bytes cannot be had: {error}"));
             return None;
         }
     };
@@ -124,10 +123,10 @@ fn bytes(staple: &Facts, history: &StateDir) -> Option<Bytes> {
 
 fn print(stapled: &Stapled, at: UnixTime) {
     let Stapled { handed, response } = stapled;
-    let fact = |what: &str, value: String| anstream::println!("  {what:<12} {value}");
+    let fact = |what: &str, value: String| say::line(format!("  {what:<12} {value}"));
     match &handed.content {
-        Lying::Staple { certificate, .. } => anstream::println!("{certificate} at {at}"),
-        Lying::Placeholder | Lying::Nothing => anstream::println!("{} at {at}", handed.target),
+        Lying::Staple { certificate, .. } => say::line(format!("{certificate} at {at}")),
+        Lying::Placeholder | Lying::Nothing => say::line(format!("{} at {at}", handed.target)),
     }
     fact("target", handed.target.clone());
     match &handed.content {

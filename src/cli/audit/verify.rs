@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::super::format::Format;
+use super::super::say;
 use crate::audit::{self, Found};
 
 /// The whole as JSON.
@@ -31,8 +31,7 @@ pub(super) fn run(folder: &Path, format: Format) -> anyhow::Result<ExitCode> {
     match format {
         Format::Json => {
             let document = Document { schema: 1, intact, found: &found };
-            let json = serde_json::to_string_pretty(&document).context("plain data is JSON")?;
-            anstream::println!("{json}");
+            say::json(&document)?;
         }
         Format::Text => print(folder, &found),
     }
@@ -43,28 +42,28 @@ fn print(folder: &Path, found: &Found) {
     for fault in &found.faults {
         let place = folder.join(&fault.file);
         match fault.line {
-            0 => anstream::println!("{}: {}", place.display(), fault.what),
-            line => anstream::println!("{}:{line}: {}", place.display(), fault.what),
+            0 => say::line(format!("{}: {}", place.display(), fault.what)),
+            line => say::line(format!("{}:{line}: {}", place.display(), fault.what)),
         }
     }
     if found.more_faults > 0 {
-        anstream::println!("and {} more", found.more_faults);
+        say::line(format!("and {} more", found.more_faults));
     }
     for note in &found.notes {
-        anstream::eprintln!("note: {note}");
+        say::note(format!("note: {note}"));
     }
     let (lines, files) = (found.lines, found.files);
     let since = found.since.map(|since| format!(" since {since}")).unwrap_or_default();
     let whole = format!("{lines} lines in {files} files{since}");
     match found.is_intact() {
-        true => anstream::println!("the audit trail is intact: {whole}"),
-        false => anstream::eprintln!("the audit trail was tampered with: {whole}"),
+        true => say::line(format!("the audit trail is intact: {whole}")),
+        false => say::note(format!("the audit trail was tampered with: {whole}")),
     }
     if let Some(last) = found.last {
-        anstream::println!("last line {}, SHA-256 {}", last.seq, last.sha256);
-        anstream::eprintln!(
+        say::line(format!("last line {}, SHA-256 {}", last.seq, last.sha256));
+        say::note(
             "hint: a trail that was made up as a whole looks like this too; the agent told its log \
-             which lines there were: journalctl -u staplekeeper -g \"audit trail's last line\" -o json"
+             which lines there were: journalctl -u staplekeeper -g \"audit trail's last line\" -o json",
         );
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args, settings: anyhow::Result<Settings>) -> ExitCode {
         Ok(settings) => look(&settings.runtime_dir.join(STATUS_FILE), thresholds, now),
         Err(error) => Report::unknown(format!("{error:#}")),
     };
-    anstream::print!("{report}");
+    super::say::page(&report);
     ExitCode::from(report.grade.exit_status())
 }
 

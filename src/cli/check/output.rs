@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::judge::{Grade, Report, Thresholds};
 use crate::agent::status::{CertificateStatus, Document, State};
+use crate::pki::printable;
 use crate::time::format_duration;
 
 /// What is counted. The labels are these, however many certificates there are.
@@ -129,11 +130,10 @@ impl fmt::Display for Report {
 
 /// A bar begins figures and a line's end ends the line, wherever they come from.
 fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '|' => '/',
-            c if c.is_control() => ' ',
-            c => c,
-        })
-        .collect()
+    let replaced = text.chars().map(|c| match c {
+        '|' => '/',
+        c if c.is_control() => ' ',
+        c => c,
+    });
+    printable(&replaced.collect::<String>())
 }

@@ -10,6 +10,7 @@ use anyhow::bail;
 use super::check;
 use super::client::{Client, Line};
 use super::lint::gather;
+use super::say;
 use crate::agent::life::{Life, STATUS_FILE};
 use crate::agent::status::{CertificateStatus, Document, ResponderStatus, ServerStatus};
 use crate::agent::{self, Survey};
@@ -73,8 +74,8 @@ pub(super) async fn run(
         alive,
         entry,
     };
-    problems.iter().for_each(|problem| anstream::eprintln!("{problem}"));
-    anstream::print!("{}", page::page(&known, super::width()));
+    problems.iter().for_each(say::notes);
+    say::page(page::page(&known, super::width()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -84,7 +85,7 @@ async fn document(settings: Settings) -> anyhow::Result<(Document, bool)> {
     match Client::call(&settings).await {
         Ok(Line::Agent(client)) => Ok((client.status().await?, true)),
         Ok(Line::Nobody) => {
-            anstream::eprintln!("no agent runs; this is what the files say");
+            say::note("no agent runs; this is what the files say");
             Ok((agent::look(settings).await?, false))
         }
         Err(refused) => {
@@ -97,13 +98,13 @@ async fn document(settings: Settings) -> anyhow::Result<(Document, bool)> {
             let told = format_duration(SystemClock.now().wall.since(modified));
             match life {
                 Life::Lives => {}
-                Life::Gone => anstream::eprintln!(
+                Life::Gone => say::note(format!(
                     "the agent is gone; this is what its status file said {told} ago"
-                ),
-                Life::Silent(silent) => anstream::eprintln!(
+                )),
+                Life::Silent(silent) => say::note(format!(
                     "the agent has given no sign of life for {}; this is what its status file said then",
                     format_duration(silent)
-                ),
+                )),
             }
             Ok((document, life == Life::Lives))
         }

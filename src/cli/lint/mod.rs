@@ -10,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::format::Format;
+use super::say;
 use crate::agent::Survey;
 use crate::config::Settings;
 use crate::lint::{self, Finding, Severity, Step};
@@ -66,7 +67,7 @@ pub(super) fn run(
             let (at, schema) = (survey.at, SCHEMA);
             let (findings, problems) = (&*findings, &*problems);
             let document = Document { schema, at, errors, warnings, notes, findings, problems };
-            anstream::println!("{}", serde_json::to_string_pretty(&document)?);
+            say::json(&document)?;
         }
         Format::Text => {
             let looked = view.leaves.len();
@@ -80,18 +81,18 @@ pub(super) fn run(
                     .collect::<Vec<_>>()
                     .join(", "),
             };
-            anstream::eprintln!(
+            say::note(format!(
                 "{headline} ({looked} certificate{}, {blocks} place{} that present{} them)",
                 plural(looked),
                 plural(blocks),
                 if blocks == 1 { "s" } else { "" },
-            );
+            ));
             findings
                 .iter()
-                .for_each(|finding| anstream::println!("\n{}", text(finding, super::width())));
+                .for_each(|finding| say::page(format!("\n{}\n", text(finding, super::width()))));
             problems
                 .iter()
-                .for_each(|problem| anstream::eprintln!("could not be judged: {problem}"));
+                .for_each(|problem| say::notes(format!("could not be judged: {problem}")));
         }
     }
     Ok(match (errors, warnings) {

@@ -12,5 +12,6 @@ mod responders;
 mod revocation;
 mod servers;
 mod serving;
+mod shown;
 mod study;
 mod warming;
