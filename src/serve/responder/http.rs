@@ -12,6 +12,7 @@ use hyper::header::{
     IF_NONE_MATCH, LAST_MODIFIED,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::time::{Instant, sleep};
 
 use super::answer::Answer;
 use super::asked;
@@ -22,6 +23,12 @@ use crate::time::UnixTime;
 
 /// How long a client may take to send the body it announced.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
+/// How long an answer is held back until there is something to say. A server that was reloaded in the same
+/// breath as its certificate was renewed asks before the agent has the staple, and after a refusal nginx
+/// goes without for five minutes.
+const HELD_FOR: Duration = Duration::from_secs(4);
+/// How often it is looked meanwhile.
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
 
 const OCSP_REQUEST: &str = "application/ocsp-request";
 const OCSP_RESPONSE: HeaderValue = HeaderValue::from_static("application/ocsp-response");
@@ -48,7 +55,7 @@ impl Desk {
         process: Option<i32>,
     ) -> Result<Reply, Infallible> {
         let reply = match *request.method() {
-            Method::GET | Method::HEAD => self.get(&request, process),
+            Method::GET | Method::HEAD => self.get(&request, process).await,
             Method::POST => self.post(request, process).await,
             _ => {
                 let mut reply = refusal(StatusCode::METHOD_NOT_ALLOWED, "ask by GET or POST\n");
@@ -61,12 +68,12 @@ impl Desk {
         Ok(reply)
     }
 
-    fn get(&self, request: &Request<Incoming>, process: Option<i32>) -> Reply {
-        let now = (self.now)();
+    async fn get(&self, request: &Request<Incoming>, process: Option<i32>) -> Reply {
         let readings = asked::readings(request.uri().path());
-        match self.first_known(readings.iter().map(Vec::as_slice), now) {
+        match self.find(&readings, process).await {
             Some(Found::Answer(answer)) => {
                 self.note(process, &answer);
+                let now = (self.now)();
                 let headers = request.headers();
                 let (tags, since) = (headers.get(IF_NONE_MATCH), headers.get(IF_MODIFIED_SINCE));
                 match answer.is_held_by(tags, since) {
@@ -101,24 +108,35 @@ impl Desk {
                 return closing(refusal(StatusCode::REQUEST_TIMEOUT, text));
             }
         };
-        let now = (self.now)();
-        match self.first_known([&*body].into_iter(), now) {
+        match self.find(&[body], process).await {
             Some(Found::Answer(answer)) => {
                 self.note(process, &answer);
-                described(StatusCode::OK, &answer, answer.body.clone(), now)
+                described(StatusCode::OK, &answer, answer.body.clone(), (self.now)())
             }
             other => self.without(other),
         }
     }
 
-    /// What is known about the first certificate that is known at all; `None`: nothing was asked.
-    fn first_known<'a>(
-        &self,
-        readings: impl Iterator<Item = &'a [u8]>,
-        now: UnixTime,
-    ) -> Option<Found> {
+    /// What is known about the first certificate that is known at all; `None`: nothing was asked. A process
+    /// that is known, so one at a unix socket, is nginx: no client of it waits while it does.
+    async fn find(&self, readings: &[impl AsRef<[u8]>], process: Option<i32>) -> Option<Found> {
+        let look = || self.first_known(readings, (self.now)());
+        let mut found = look();
+        let until = Instant::now() + HELD_FOR;
+        while let Some(Found::Unknown | Found::Nothing) = found
+            && process.is_some()
+            && Instant::now() < until
+        {
+            sleep(LOOKS_EVERY).await;
+            found = look();
+        }
+        found
+    }
+
+    fn first_known(&self, readings: &[impl AsRef<[u8]>], now: UnixTime) -> Option<Found> {
         let mut found = None;
-        for request in readings.filter_map(|der| ocsp::Request::decode(der).ok()) {
+        let requests = readings.iter().map(AsRef::as_ref).map(ocsp::Request::decode);
+        for request in requests.filter_map(Result::ok) {
             for question in request.questions() {
                 match self.table.find(question, now) {
                     Found::Unknown => found = Some(Found::Unknown),

@@ -8,6 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use staplekeeper::ocsp::UNAUTHORIZED;
 
 use super::client::{encoded, parse, request};
 use crate::support::agent::{PATIENCE, eventually};
@@ -53,6 +56,22 @@ fn a_leftover_socket_is_replaced_and_ours_is_open_to_all_and_goes_with_us() {
     assert!(over_unix(&path, &request(&leaf)).len() > 100);
     scene.agent.stop();
     assert!(!path.exists());
+}
+
+#[test]
+fn who_asks_sooner_than_the_agent_knows_is_held_until_it_does() {
+    let mut scene = Scene::new(3600, &[plain("www.test")], "");
+    let path = scene.path("responder.sock");
+    scene.configure(&format!("[responder]\nlisten = [\"unix:{}\"]\n", path.display()));
+    scene.agent.start();
+    // The worker of a server that is reloaded in the same breath asks about the new certificate.
+    let renewed = scene.renew("www.test");
+    assert!(over_unix(&path, &request(&renewed)).len() > 100);
+    // What never comes is refused in the end.
+    let stranger = scene.issue_next("www.test");
+    let asked = Instant::now();
+    assert_eq!(over_unix(&path, &request(&stranger)), UNAUTHORIZED);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
 
 #[test]
