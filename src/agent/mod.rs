@@ -510,11 +510,7 @@ impl Agent {
                 let response = order.bytes().unwrap_or_default();
                 self.import(&response, call.uid, call.replies);
             }
-            Order::Hook(order) => {
-                let paths = order.paths.clone();
-                self.observe(Happening::HookCalled { uid: call.uid, paths, more: 0 });
-                self.hook(order, call.replies);
-            }
+            Order::Hook(order) => self.hook(order, call.uid, call.replies),
         }
     }
 

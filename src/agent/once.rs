@@ -87,9 +87,7 @@ pub async fn hook_here(
 ) -> anyhow::Result<()> {
     let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
     let (replies, mut lines) = mpsc::unbounded_channel();
-    let (uid, paths) = (Some(getuid().as_raw()), order.paths.clone());
-    agent.observe(Happening::HookCalled { uid, paths, more: 0 });
-    agent.hook(order, replies);
+    agent.hook(order, Some(getuid().as_raw()), replies);
     let end = Instant::now() + within;
     while agent.is_hooking() {
         if timeout_at(end, agent.step()).await.is_err() {

@@ -37,6 +37,11 @@ pub enum Progress {
         /// In a sentence.
         text: String,
     },
+    /// Nothing was done, and the same may be done later.
+    Busy {
+        /// Why not now.
+        reason: String,
+    },
     /// Nothing was done.
     Refused {
         /// Why.

@@ -70,7 +70,11 @@ pub(super) async fn run(args: Args, settings: Settings) -> anyhow::Result<ExitCo
             Ok(tally.end(&leaves))
         }
         Err(_) => {
-            say::note(silence(&settings, begun.elapsed(), must_staple));
+            let waited = begun.elapsed();
+            say::note(match tally.busy {
+                Some(reason) => format!("{reason}, for {} now; try again", format_duration(waited)),
+                None => silence(&settings, waited, must_staple),
+            });
             Ok(ExitCode::from(1))
         }
     }
@@ -181,14 +185,23 @@ fn first(path: &Path) -> Option<Arc<Certificate>> {
 #[derive(Default)]
 struct Tally {
     done: Option<(usize, usize)>,
+    /// Why the agent would not have it, at the last call.
+    busy: Option<String>,
     /// What was printed: another agent says it again.
     shown: BTreeSet<String>,
 }
 
 impl Tally {
     fn take(&mut self, progress: &Progress) -> anyhow::Result<()> {
+        self.busy = None;
         match progress {
             Progress::Refused { reason } => bail!(Refused(reason.clone())),
+            Progress::Busy { reason } => {
+                self.busy = Some(reason.clone());
+                if self.shown.insert(reason.clone()) {
+                    say::note(format!("{reason}; this one waits for its turn"));
+                }
+            }
             Progress::Done { good, bad } => self.done = Some((*good, *bad)),
             Progress::Note { text } if self.shown.insert(text.clone()) => {
                 say::note(text);

@@ -47,7 +47,7 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn take(&mut self, progress: &Progress) -> anyhow::Result<()> {
         match progress {
-            Progress::Refused { reason } => bail!("{reason}"),
+            Progress::Refused { reason } | Progress::Busy { reason } => bail!("{reason}"),
             Progress::Note { text } => say::note(text),
             Progress::Done { good, bad } => self.done = Some((*good, *bad)),
             Progress::Certificate(verdict) => {

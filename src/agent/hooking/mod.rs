@@ -19,10 +19,14 @@ use super::Agent;
 use super::refreshing::{Progress, say};
 use crate::digest::Fingerprint;
 use crate::discover::Scan;
+use crate::happening::Happening;
 use crate::plan::{CertId, Event, Want};
 use crate::serve::control::Hook;
 use times::Begins;
 pub(super) use times::Hookings;
+
+/// So many hooks are followed at the same time: each is looked at whenever something happens.
+const AT_ONCE: usize = 256;
 
 /// A hook on its way.
 #[derive(Debug)]
@@ -50,9 +54,25 @@ struct Awaited {
 }
 
 impl Agent {
-    /// Sets a hook going; what comes of it goes to `replies`, a JSON document a line.
-    pub(super) fn hook(&mut self, order: Hook, replies: mpsc::UnboundedSender<Bytes>) {
+    /// Sets a hook going for a caller with this uid; what comes of it goes to `replies`, a JSON document a
+    /// line. Where too many wait already, that is all he is told.
+    pub(super) fn hook(
+        &mut self,
+        order: Hook,
+        uid: Option<u32>,
+        replies: mpsc::UnboundedSender<Bytes>,
+    ) {
         let now = Instant::now();
+        self.hooking.all.retain(|hook| !hook.replies.is_closed());
+        if self.hooking.all.len() >= AT_ONCE {
+            let reason = format!("the agent follows {AT_ONCE} hooks already, and takes no more");
+            if self.hooking.is_news_that_full(now) {
+                tracing::warn!("{reason} until one has ended; further ones come back for that");
+            }
+            return say(&replies, &Progress::Busy { reason });
+        }
+        let paths = order.paths.clone();
+        self.observe(Happening::HookCalled { uid, paths, more: 0 });
         let waited = Duration::from_secs(order.waited_seconds);
         let since = now.checked_sub(waited).unwrap_or(now);
         // Which certificates it is about is what the look is to show.
@@ -68,7 +88,9 @@ impl Agent {
             bad: 0,
             replies,
         });
-        self.scan_rest = now;
+        if self.hooking.may_hurry(now) {
+            self.scan_rest = now;
+        }
         self.rescan();
     }
 

@@ -15,6 +15,10 @@ const LOOKS: Duration = Duration::from_secs(5);
 /// Between two looks at what hooks wait for; longer where that takes longer, by this multiple.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 const TELL_REST: u32 = 3;
+/// Between two lines in the log that say that there are too many.
+const FULL_EVERY: Duration = Duration::from_secs(600);
+/// Between two looks that begin at once because a hook was called: many calls must not take all time.
+const HURRIES_EVERY: Duration = Duration::from_secs(2);
 
 /// All hooks on their way.
 #[derive(Debug, Default)]
@@ -24,6 +28,10 @@ pub(in crate::agent) struct Hookings {
     pub(super) due: Option<Instant>,
     /// Nothing is told before: many certificates, each looked at after every event, would take all time.
     rest: Option<Instant>,
+    /// No look at everything is hurried before.
+    unhurried: Option<Instant>,
+    /// When the log was told last that there are too many.
+    full: Option<Instant>,
 }
 
 /// The latest instants at which a hook has to go on that has not begun.
@@ -50,6 +58,25 @@ impl Hookings {
             self.due = self.rest;
         }
         rests
+    }
+
+    /// Whether the look that a call needs may begin at once; else it begins in its turn, a few times as long
+    /// after the last one as that took.
+    pub(super) fn may_hurry(&mut self, now: Instant) -> bool {
+        let may = self.unhurried.is_none_or(|until| now >= until);
+        if may {
+            self.unhurried = Some(now + HURRIES_EVERY);
+        }
+        may
+    }
+
+    /// Whether the log is to be told that there are too many: they come back every few seconds.
+    pub(super) fn is_news_that_full(&mut self, now: Instant) -> bool {
+        let news = self.full.is_none_or(|told| now >= told + FULL_EVERY);
+        if news {
+            self.full = Some(now);
+        }
+        news
     }
 
     /// All were told, which took so long.
@@ -106,6 +133,14 @@ mod tests {
         // Told anew by another agent, after the deadline: one look still.
         let again = Begins::of(now, 4 * second, now + 60 * second);
         assert_eq!(again.never, now + 60 * second + LOOKS);
+    }
+
+    #[test]
+    fn many_calls_do_not_hurry_each_look() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut hooks = Hookings::default();
+        let hurries: Vec<_> = (0..6).map(|at| hooks.may_hurry(now + at * second)).collect();
+        assert_eq!(hurries, [true, false, true, false, true, false]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! without its staple.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -259,4 +261,42 @@ fn the_agent_may_go_and_come_back() {
     let said = hook(&scene, "a.test", &[]);
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(scene.published("a.test").worth, Worth::Good);
+}
+
+/// More callers than the agent follows at once: who comes too late is told, and has his turn.
+#[test]
+fn who_comes_too_late_waits_for_his_turn() {
+    let mut scene = Scene::new(3600, &[must("a.test"), plain("b.test")], "");
+    scene.start();
+    let leaf = scene.issue_next("a.test");
+    scene.authority.says(&leaf, Answer::Unauthorized);
+    scene.install("a.test", &leaf);
+    let order = format!(r#"{{"paths":[{:?}]}}"#, scene.certificate("a.test"));
+    let socket = scene.agent.runtime_dir().join("control.sock");
+    let call = |_| {
+        let mut stream = UnixStream::connect(&socket).expect("the agent listens");
+        let head = "POST /hook HTTP/1.0\r\nHost: agent\r\nContent-Length:";
+        let text = format!("{head} {}\r\n\r\n{order}", order.len());
+        stream.write_all(text.as_bytes()).expect("it reads");
+        stream
+    };
+    // The last ones are turned away, which shows that the others are followed.
+    let calls: Vec<UnixStream> = (0..260).map(call).collect();
+    eventually("the agent to have no room", || {
+        scene.agent.log().contains("follows 256 hooks already")
+    });
+    let short = hook(&scene, "b.test", &["--deadline", "2s"]);
+    assert_eq!(short.code, 1, "{short:?}");
+    assert!(short.err.contains("follows 256 hooks already, and takes no more, for "), "{short:?}");
+    let mut waits = begin(&scene, "b.test", &["--deadline", "5m"]);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(waits.try_wait().expect("our own child"), None, "it waits");
+    drop(calls);
+    let said = Said::from(waits.wait_with_output().expect("our own child"));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(said.err.matches("this one waits for its turn").count(), 1, "{said:?}");
+    // Who was turned away is not in the record, and once in the log.
+    assert_eq!(scene.agent.log().matches("follows 256 hooks already").count(), 1);
+    let trail = scene.agent.command(&["audit"]).out;
+    assert_eq!(trail.matches("waits for the staple").count(), 257, "{trail}");
 }
