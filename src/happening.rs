@@ -16,7 +16,7 @@ use crate::plan::Facts;
 use crate::time::UnixTime;
 
 /// A certificate, as people and machines know it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Subject {
     /// What people call its lineage.
     pub name: String,
@@ -42,7 +42,7 @@ pub enum Lying {
 }
 
 /// A condition that lasts: something a person may want to know when it begins and when it ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "condition")]
 pub enum Condition {
     /// A staple is not being renewed as it should.

@@ -6,7 +6,7 @@ use super::Agent;
 use super::message::Message;
 use crate::digest::Fingerprint;
 use crate::happening::Happening;
-use crate::hooks::{Ended, Event, Hooks};
+use crate::hooks::{Ended, Event, Hooks, Occasion};
 
 /// Certificates that hooks were told of or need not be told of, over restarts.
 #[derive(Debug, Default)]
@@ -48,6 +48,10 @@ impl Agent {
             if !new || seen.begins {
                 return;
             }
+        }
+        let wanted = Occasion::of(happening).is_some_and(|one| self.hooks.want(one.event));
+        if !self.told.is_news(happening, wanted) {
+            return;
         }
         self.hooks.observe(happening, self.clock.now().wall);
     }

@@ -46,6 +46,7 @@ impl Agent {
             self.complain(error.to_string());
         }
         self.textfile_due();
+        self.remember_told();
         // With very many certificates the document takes its time: it must not take all of ours.
         self.status_pause = STATUS_EVERY.max(begun.elapsed() * 20);
     }

@@ -44,6 +44,7 @@ pub mod status;
 mod storing;
 mod survey;
 mod telling;
+mod told;
 mod underway;
 mod warming;
 mod watched;
@@ -196,6 +197,8 @@ pub struct Agent {
     renewals: BTreeMap<Fingerprint, RenewalAttempts>,
     /// Where some hook is run at certificates that are new.
     seen: Option<calling::Seen>,
+    /// What hooks were told of and what has not ended, over restarts.
+    told: told::Told,
     progress_told: Instant,
     /// What the last scan could not read or use.
     scan_problems: Vec<String>,
@@ -315,6 +318,7 @@ impl Agent {
             planner_wakes: None,
             renewals: BTreeMap::new(),
             seen: None,
+            told: told::Told::default(),
             failed_commands: BTreeMap::new(),
             progress_told: Instant::now(),
             scan_problems: Vec::new(),
@@ -392,6 +396,7 @@ impl Agent {
         let mut sighted: Option<Instant> = None;
         let mut watchdog = sd_notify::watchdog_enabled().map(|within| every(within / 2));
         let mut beat = every(life::BEAT);
+        self.recall_told();
         self.start_hooks();
         self.expiry.configured(self.expiry_policy(true));
         self.observe(Happening::Started {
@@ -446,6 +451,7 @@ impl Agent {
             }
         }
         self.observe(Happening::Stopping);
+        self.remember_told();
         self.remember_checked();
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         control.abort();
@@ -483,6 +489,7 @@ impl Agent {
         self.flush_records();
         self.report_progress();
         self.report_hooks();
+        self.settle_told();
         if !self.ready && self.scanned && self.planner.busy().is_idle() {
             self.ready = true;
             tracing::info!(certificates = self.world.certificates.len(), "ready");

@@ -16,8 +16,12 @@ impl Agent {
             news.log();
         }
         self.call_hooks(&happening);
+        let ended = self.told.ended_by(&happening);
         if let Some(recorder) = &self.recorder {
             recorder.observe(self.clock.now().wall, happening);
+        }
+        for condition in ended {
+            self.observe(Happening::Ends { condition });
         }
     }
 

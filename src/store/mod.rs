@@ -22,6 +22,7 @@ mod lock;
 mod renewals;
 mod responses;
 mod small;
+mod told;
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -33,6 +34,7 @@ use nix::unistd::geteuid;
 
 pub use attempts::{Answer, Attempt, Habit, Record, Remembered};
 pub use loaded::{Content, Loaded, LoadedServer};
+pub use told::Told;
 
 use crate::files::{self, FileError};
 use crate::plan::PublishFault;

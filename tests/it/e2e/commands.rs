@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
+use staplekeeper::agent::status::{Document, Severity};
 
 use crate::support::agent::{certificate, eventually};
 use crate::support::authority::{Answer, now};
@@ -121,6 +122,55 @@ fn a_responder_that_goes_and_comes_back() {
     scene.authority.responder.restart();
     eventually("its return to be told", || events(&folder, "responder-up").len() == 1);
     assert_eq!(events(&folder, "responder-down").len(), 1);
+}
+
+/// A restart in the midst of it: what lasts is told once, what ended meanwhile is told.
+#[test]
+fn what_lasts_is_told_once_over_restarts() {
+    let mut scene = Scene::new(12, &[must("a.test")], "");
+    let leaf = scene.leaf("a.test").clone();
+    let folder = scene.path("hooks");
+    fs::create_dir(&folder).expect("ours");
+    let program = recorder(&folder);
+    let on = r#"["responder-down", "responder-up", "at-risk", "unknown"]"#;
+    scene.configure(&format!("[[hook]]\non = {on}\ncommand = [{program:?}]\n"));
+    scene.start();
+    scene.authority.responder.kill();
+    let count = |event: &str| events(&folder, event).len();
+    eventually("both to be told", || count("responder-down") == 1 && count("at-risk") == 1);
+    for _ in 0..2 {
+        scene.agent.stop();
+        scene.agent.start();
+        let critical = |now: &Document| certificate(now, "a.test").severity == Severity::Critical;
+        scene.agent.wait_until("the risk to be known", critical);
+        thread::sleep(Duration::from_secs(3));
+    }
+    assert_eq!((count("responder-down"), count("at-risk"), count("responder-up")), (1, 1, 0));
+
+    // It comes back while no agent runs.
+    scene.agent.stop();
+    scene.authority.responder.restart();
+    scene.agent.start();
+    eventually("its return to be told", || count("responder-up") == 1);
+    scene
+        .agent
+        .wait_until("all to be well", |now| certificate(now, "a.test").severity == Severity::Ok);
+    scene.authority.responder.kill();
+    eventually("what begins again to be told", || count("responder-down") == 2);
+    eventually("the new risk to be told", || count("at-risk") == 2);
+
+    // Who is not known to the CA is told once, too.
+    scene.agent.stop();
+    scene.authority.responder.restart();
+    scene.authority.says(&leaf, Answer::Status(Said::Unknown));
+    scene.agent.start();
+    eventually("it to be told", || count("unknown") == 1);
+    scene.agent.stop();
+    scene.agent.start();
+    let asked = scene.agent.command(&["refresh", "a.test"]);
+    assert_eq!(asked.code, 1, "{asked:?}");
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(count("unknown"), 1, "{:#?}", told(&folder));
 }
 
 /// A certificate in its last third, whose successor lies ready for a script to install.
