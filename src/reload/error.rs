@@ -48,7 +48,7 @@ pub enum ReloadError {
         /// The unit.
         unit: String,
     },
-    /// polkit does not let us.
+    /// polkit does not let us, or is missing, and root's path unit does not either.
     #[error("not allowed to have systemd reload {unit}")]
     Forbidden {
         /// The unit.
@@ -73,6 +73,14 @@ pub enum ReloadError {
         unit: String,
         /// org.freedesktop.systemd1(5), JobRemoved.
         result: String,
+    },
+    /// Root, asked where polkit is missing, did not succeed either.
+    #[error("systemd's reload of {unit} failed: {words}")]
+    ByRoot {
+        /// The unit.
+        unit: String,
+        /// The last lines that systemctl said.
+        words: String,
     },
     /// The job did not end in time.
     #[error("systemd's reload of {unit} did not end within {}", format_duration(*limit))]
@@ -124,7 +132,7 @@ impl ReloadError {
                 "use `reload = \"systemd:UNIT\"`, or give this service CAP_KILL"
             }
             ReloadError::Forbidden { .. } => {
-                "a polkit rule must allow this user org.freedesktop.systemd1.manage-units for that unit and the verb reload"
+                "with polkit, a rule must allow this user org.freedesktop.systemd1.manage-units for that unit and the verb reload; without it, `systemctl start staplekeeper-reload.path`, and name a unit of your own there: see RIGHTS in `man staplekeeper`"
             }
             ReloadError::NoSystemd { .. } => {
                 "use `reload = \"signal:PIDFILE\"` or `reload = [command, …]`"
@@ -133,7 +141,9 @@ impl ReloadError {
             ReloadError::NoReload { .. } | ReloadError::NoSignal => {
                 "use `reload = [command, …]` with the server's own way to reload"
             }
-            ReloadError::Unit { .. } | ReloadError::UnitTooLong { .. } => {
+            ReloadError::Unit { .. }
+            | ReloadError::ByRoot { .. }
+            | ReloadError::UnitTooLong { .. } => {
                 "`systemctl status` and `journalctl -u` of that unit tell more"
             }
             ReloadError::Command(CommandError::NotStarted { .. }) => {

@@ -4,6 +4,7 @@
 //! workers stay, and only the error log says so (facts/servers.md 4). So the outcome of
 //! [`Reloader::reload`] is what became of the workers. [`Watch`] sees the reloads of others.
 
+mod asked;
 #[cfg(feature = "dbus")]
 mod bus;
 mod error;
