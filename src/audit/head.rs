@@ -2,24 +2,40 @@
 //!
 //! It is written in place and has always the same length: this needs no room on a full disk, and a
 //! reader finds the old one or the new one. It is written after the lines are safe, so it is never ahead
-//! of them, and behind at most by what was written in the second before a crash.
+//! of them, and behind at most by what was written in the second before a crash. However a disk hangs,
+//! no line is written that happened more than [`BEHIND`] after the first one behind it, and no file is begun
+//! before it names the last line of the one before: an older `head` put in its place shows.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::line::{NOTHING, Next};
 use crate::digest::Digest;
 use crate::files::{self, FileError, Step};
+use crate::time::{MINUTE, UnixTime};
 
 /// The file's name in the trail's folder.
 pub(super) const NAME: &str = "head";
 
 /// The file's length: enough for the largest number, padded with spaces.
 const BYTES: usize = 128;
+
+/// The lines behind it are of no longer a time than this.
+pub(super) const BEHIND: Duration = MINUTE;
+
+/// Said of one that crashes do not leave.
+pub(super) const TOO_OLD: &str = "the agent moves it on within seconds, and before it begins a file: an older `head` was put there, or \
+     lines were added";
+
+/// Whether lines of these instants can not both be behind it. A clock may be put back.
+pub(super) fn are_apart(one: UnixTime, other: UnixTime) -> bool {
+    one.since(other).max(other.since(one)) > BEHIND
+}
 
 /// The last line that is safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 
 use super::TrailError;
 use super::folder::TrailFile;
-use super::head::Head;
+use super::head::{Head, TOO_OLD, are_apart};
 use super::line::{Link, Next, Own};
 use crate::files::FileError;
 use crate::time::UnixTime;
@@ -71,6 +71,9 @@ pub(super) fn recover(files: &[TrailFile], head: Option<Head>) -> Result<Recover
         let what = walked.wrong.unwrap_or_else(|| missing(walked.next.seq, head.seq));
         return Ok(anew(what));
     }
+    if head.seq + 1 < newest.first || walked.apart {
+        return Ok(anew(format!("{} names line {}: {TOO_OLD}", super::head::NAME, head.seq)));
+    }
     let torn = &bytes[walked.sound..];
     if !is_torn(walked.next, torn) {
         let what = walked.wrong.unwrap_or_else(|| NOT_TORN.to_owned());
@@ -124,6 +127,8 @@ struct Walked {
     begun: Option<UnixTime>,
     /// The line that `head` names, as it is now.
     at_head: Option<Head>,
+    /// Lines behind it are of instants that no crash leaves there.
+    apart: bool,
     wrong: Option<String>,
 }
 
@@ -144,13 +149,21 @@ fn walk(file: &TrailFile, bytes: &[u8], head: Option<Head>) -> Walked {
         sound: 0,
         begun: first.map(|link| link.time),
         at_head: None,
+        apart: false,
         wrong: None,
     };
+    let mut behind: Option<UnixTime> = None;
     while let Some(length) = bytes[walked.sound..].iter().position(|byte| *byte == b'\n') {
         let mut next = walked.next;
-        if let Err(what) = next.take(&bytes[walked.sound..walked.sound + length]) {
-            walked.wrong = Some(format!("after line {}: {what}", walked.next.seq - 1));
-            break;
+        match next.take(&bytes[walked.sound..walked.sound + length]) {
+            Ok(link) if head.is_some_and(|head| link.seq > head.seq) => {
+                walked.apart |= are_apart(*behind.get_or_insert(link.time), link.time);
+            }
+            Ok(_) => {}
+            Err(what) => {
+                walked.wrong = Some(format!("after line {}: {what}", walked.next.seq - 1));
+                break;
+            }
         }
         walked.next = next;
         walked.sound += length + 1;

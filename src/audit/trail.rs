@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::folder::{self, TrailFile};
-use super::head::{Head, HeadFile};
+use super::head::{Head, HeadFile, are_apart};
 use super::line::{Entry, Link, Next, Own};
 use super::recover::{Tail, recover};
 use super::{Settings, TrailError};
@@ -32,6 +32,8 @@ pub struct Trail {
     /// Said in front of the next line.
     say: Vec<Own>,
     unsynced: bool,
+    /// When the first line happened that `head` does not name yet.
+    behind: Option<UnixTime>,
 }
 
 /// The newest file.
@@ -56,7 +58,7 @@ impl Trail {
             false => Head::read(&settings.folder)?,
             true => Some(Head::read(&settings.folder)?.unwrap_or(Head::NONE)),
         };
-        let recovered = recover(&files, head)?;
+        let (found, recovered) = (head, recover(&files, head)?);
         let head = HeadFile::open(&settings.folder)?;
         let mut trail = Trail {
             settings,
@@ -66,6 +68,7 @@ impl Trail {
             next: recovered.next,
             say: recovered.say.into_iter().collect(),
             unsynced: false,
+            behind: None,
         };
         if let Some(Tail { file, bytes, begun }) = recovered.file {
             files.pop();
@@ -73,6 +76,9 @@ impl Trail {
             let open = open.map_err(|source| append(&file.path, source))?;
             let torn = open.metadata().map_or(true, |found| found.len() != bytes);
             trail.current = Some(Current { file, open, bytes, begun, torn });
+            // What a crash left behind it is no older than that; what comes now may be.
+            trail.unsynced = found != Some(trail.head());
+            trail.sync()?;
         }
         let length = |file: &TrailFile| fs::metadata(&file.path).map_or(0, |found| found.len());
         trail.closed = files.into_iter().map(|file| (file.clone(), length(&file))).collect();
@@ -106,6 +112,7 @@ impl Trail {
             current.open.sync_data().map_err(|source| append(&current.file.path, source))?;
             self.head.set(self.head())?;
             self.unsynced = false;
+            self.behind = None;
         }
         Ok(())
     }
@@ -113,14 +120,19 @@ impl Trail {
     /// As many of `entries` as are one write; how many.
     fn write(&mut self, entries: &[(UnixTime, Entry)]) -> Result<usize, TrailError> {
         let Some((now, _)) = entries.first() else { return Ok(0) };
+        if self.behind.is_some_and(|since| are_apart(since, *now)) {
+            self.sync()?;
+        }
         self.make_ready(*now)?;
+        let since = self.behind.unwrap_or(*now);
         let current = self.current.as_mut().expect("there is a file now");
         let (mut next, mut bytes) = (self.next, Vec::new());
         for own in &self.say {
             next.write(*now, &Entry::Own(own.clone()), &mut bytes);
         }
         let mut done = 0;
-        for (time, entry) in entries.iter().take(LINES_A_WRITE) {
+        let near = entries.iter().take_while(|(time, _)| !are_apart(since, *time));
+        for (time, entry) in near.take(LINES_A_WRITE) {
             next.write(*time, entry, &mut bytes);
             done += 1;
             if bytes.len() > BYTES_A_WRITE {
@@ -136,6 +148,7 @@ impl Trail {
         self.next = next;
         self.say.clear();
         self.unsynced = true;
+        self.behind = Some(since);
         Ok(done)
     }
 
@@ -222,6 +235,7 @@ impl Trail {
         current.bytes += bytes.len() as u64;
         self.next = next;
         self.unsynced = true;
+        self.behind.get_or_insert(now);
         Ok(())
     }
 }

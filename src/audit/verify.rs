@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrailError;
 use super::folder::{self, TrailFile};
-use super::head::{self, Head};
+use super::head::{self, Head, TOO_OLD, are_apart};
 use super::line::Entry;
 use super::line::{Line, Link, MAX_LINE_BYTES, NOTHING, Next, Own};
 use super::recover::{NOT_TORN, is_torn};
@@ -69,8 +69,14 @@ pub fn verify(folder: &Path) -> Result<Found, TrailError> {
     // The head first: the trail only grows behind it.
     let head = Head::read(folder)?;
     let files = folder::list(folder)?;
-    let mut walk =
-        Walk { head, found: Found::default(), next: None, anchors: Vec::new(), first: None };
+    let mut walk = Walk {
+        head,
+        found: Found::default(),
+        next: None,
+        anchors: Vec::new(),
+        first: None,
+        behind: Vec::new(),
+    };
     if files.is_empty() && !folder.join(head::NAME).exists() {
         let what = "there is no trail: no agent has run here yet, or somebody removed it";
         walk.found.fault(head::NAME, 0, what);
@@ -84,6 +90,9 @@ pub fn verify(folder: &Path) -> Result<Found, TrailError> {
             Err(error) => walk.found.fault(&file.name(), 0, format!("{error}: {}", error.source)),
         }
     }
+    let newest = files.last().map_or(0, |newest| newest.first);
+    // It has moved on where an agent is at work.
+    walk.behind(newest, Head::read(folder)?);
     walk.end();
     Ok(walk.found)
 }
@@ -97,6 +106,8 @@ struct Walk {
     anchors: Vec<(u64, Digest)>,
     /// The first line of all: file, number, and what it carries.
     first: Option<(String, u64, Digest)>,
+    /// The lines behind the one that `head` named before they were read, and when they happened.
+    behind: Vec<(Head, UnixTime)>,
 }
 
 impl Walk {
@@ -154,6 +165,9 @@ impl Walk {
             self.found.fault(name, number, what);
         }
         let now = Head::before(*next);
+        if let Some(link) = link.filter(|_| self.head.is_some_and(|head| now.seq > head.seq)) {
+            self.behind.push((now, link.time));
+        }
         self.found.last = Some(now);
         if self.head.is_some_and(|head| head.seq == now.seq && head != now) {
             let what = format!("line {} has been changed: `head` names another SHA-256", now.seq);
@@ -180,6 +194,28 @@ impl Walk {
                 self.found.fault(name, number, format!("the agent found at its start: {what}"));
             }
             Own::TrailPruned { first_kept, anchor, .. } => self.anchors.push((first_kept, anchor)),
+        }
+    }
+
+    /// Judges what is behind the line that `head` names, now that all has been read. `newest`: the first line
+    /// of the newest file.
+    fn behind(&mut self, newest: u64, again: Option<Head>) {
+        let Some(mut head) = self.head else { return };
+        if let Some(again) = again.filter(|again| again.seq > head.seq) {
+            let mut named = self.behind.iter().filter(|(line, _)| line.seq == again.seq);
+            if named.next().is_some_and(|(line, _)| *line != again) {
+                let what = format!("it names another SHA-256 for line {} than that has", again.seq);
+                self.found.fault(head::NAME, 1, what);
+            }
+            head = again;
+        }
+        self.behind.retain(|(line, _)| line.seq > head.seq);
+        let since = self.behind.first().map(|(_, time)| *time);
+        let apart = |(_, time): &(Head, UnixTime)| since.is_some_and(|one| are_apart(one, *time));
+        if head.seq + 1 < newest || self.behind.iter().any(apart) {
+            let last = self.found.last.map_or(0, |last| last.seq);
+            let what = format!("it names line {}, of {last}: {TOO_OLD}", head.seq);
+            self.found.fault(head::NAME, 1, what);
         }
     }
 

@@ -4,9 +4,11 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use staplekeeper::audit::{Found, Settings, Trail, verify};
+use staplekeeper::audit::{Entry, Fault, Found, Settings, Trail, verify};
+use staplekeeper::happening::Happening;
+use staplekeeper::time::UnixTime;
 
-use super::{files, trail};
+use super::{THEN, files, trail};
 
 /// What was done to a trail of 40 lines in files of a few lines each.
 type Deed = fn(&Path);
@@ -258,4 +260,75 @@ fn lines_behind_the_head_are_told_of() {
         found.notes[0].starts_with("2 lines are behind line 40, which `head` names"),
         "{found:#?}"
     );
+}
+
+/// A trail whose lines happened ten seconds apart, in one file, each safe on disk before the next.
+fn slow_trail(folder: &Path, lines: i64) {
+    let mut trail = Trail::open(Settings::new(folder)).expect("the folder is ours");
+    for number in 0..lines {
+        let time = UnixTime::from_secs(THEN.as_secs() + 10 * number);
+        trail.append(&[(time, Entry::Happening(Happening::Stopping))]).expect("there is room");
+        trail.sync().expect("there is a disk");
+    }
+}
+
+/// An older `head` hides that the end was cut off, up to the line that it names.
+#[test]
+fn an_old_head_beside_newer_lines_is_found() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    slow_trail(folder.path(), 5);
+    let head = fs::read(folder.path().join("head")).expect("ours");
+    slow_trail(folder.path(), 20);
+    assert!(verify(folder.path()).expect("readable").is_intact());
+    fs::write(folder.path().join("head"), head).expect("ours");
+    change(folder.path(), 0, |all| all.truncate(15));
+    let found = verify(folder.path()).expect("readable");
+    let [fault] = &*found.faults else { panic!("{found:#?}") };
+    assert!(fault.what.starts_with("it names line 5, of 15: "), "{found:#?}");
+    assert!(fault.what.contains("an older `head` was put there"), "{found:#?}");
+
+    // The agent finds it at its start, and the trail says so ever after.
+    slow_trail(folder.path(), 1);
+    let found = verify(folder.path()).expect("readable");
+    let told = |one: &&Fault| one.what.contains("jsonl: head names line 5: ");
+    assert_eq!(found.faults.iter().filter(told).count(), 1, "{found:#?}");
+    assert_eq!(files(folder.path()).len(), 2);
+}
+
+/// The last line of a file is safe before the next file begins.
+#[test]
+fn a_head_that_is_older_than_the_newest_file_is_found() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    trail(folder.path(), 10);
+    let head = fs::read(folder.path().join("head")).expect("ours");
+    trail(folder.path(), 30);
+    fs::write(folder.path().join("head"), head).expect("ours");
+    let found = verify(folder.path()).expect("readable");
+    assert!(found.faults[0].what.starts_with("it names line 10, of 40: "), "{found:#?}");
+    trail(folder.path(), 1);
+    let found = verify(folder.path()).expect("readable");
+    let told = |one: &Fault| one.what.contains("jsonl: head names line 10: ");
+    assert!(found.faults.iter().any(told), "{found:#?}");
+}
+
+/// However long a disk hangs or a clock jumps, honest lines are never so far behind `head`.
+#[test]
+fn lines_that_waited_for_the_disk_are_no_fault() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let mut trail = Trail::open(Settings::new(folder.path())).expect("the folder is ours");
+    let at = |seconds: i64| UnixTime::from_secs(THEN.as_secs() + seconds);
+    let line = |seconds| (at(seconds), Entry::Happening(Happening::Stopping));
+    let times = [0, 20, 400, 410, 9_000, -5_000, -4_990];
+    trail.append(&times.map(line)).expect("there is room");
+    // As a SIGKILL leaves it: not synced by us.
+    std::mem::forget(trail);
+    let found = verify(folder.path()).expect("readable");
+    assert!(found.is_intact() && found.lines == 7, "{found:#?}");
+    assert!(found.notes[0].starts_with("2 lines are behind line 5"), "{found:#?}");
+    // What is written days later is not counted with what the crash left.
+    let mut trail = Trail::open(Settings::new(folder.path())).expect("the folder is ours");
+    trail.append(&[line(300_000)]).expect("there is room");
+    std::mem::forget(trail);
+    let found = verify(folder.path()).expect("readable");
+    assert!(found.is_intact() && found.lines == 8, "{found:#?}");
 }
