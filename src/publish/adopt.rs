@@ -138,6 +138,12 @@ pub enum Refusal {
     /// A path that starts nowhere, or a name that is no name.
     #[error("{0:?} is no absolute path, or its name is unfit for a file")]
     Unfit(String),
+    /// Servers take the variable as it is written, or work it out for each connection.
+    #[error(
+        "its name has a variable in it, which stands for no file: name one file for each certificate; \
+         `staplekeeper lint` says which"
+    )]
+    Variable,
     /// It cannot be looked at.
     #[error("cannot look at it: {0}")]
     Unseen(String),
@@ -177,6 +183,9 @@ fn steps_for(target: &Wanted, staples: &Path, user: &Account) -> Result<Vec<Adop
     if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
         return Err(Refusal::Unfit(path.display().to_string()));
     }
+    if has_variable(path) {
+        return Err(Refusal::Variable);
+    }
     let unseen = |error: io::Error| Refusal::Unseen(error.to_string());
     let mut steps = Vec::new();
     let (end, found) = files::follow(path).map_err(unseen)?;
@@ -211,6 +220,13 @@ fn steps_for(target: &Wanted, staples: &Path, user: &Account) -> Result<Vec<Adop
     steps.extend(with.map(|with| AdoptStep::Fill { staple: staple.clone(), with }));
     steps.push(AdoptStep::Link { path: path.clone(), staple });
     Ok(steps)
+}
+
+/// `$name` or `${name}`, as servers write them.
+fn has_variable(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let begins = |byte: u8| byte == b'{' || byte == b'_' || byte.is_ascii_alphabetic();
+    bytes.windows(2).any(|two| two[0] == b'$' && begins(two[1]))
 }
 
 /// The folders that are missing on the way to `folder`, the innermost first.

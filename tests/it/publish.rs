@@ -228,6 +228,13 @@ fn root_follows_nobody_elses_hand() {
     let refusal = "refuse ssl/folder.der: something else than a file lies there";
     assert_eq!(host.adopt("ssl/folder.der"), refusal);
     assert!(host.adopt("ssl/../ssl/b.der").starts_with("refuse"));
+    // nginx opens it as it is written; whoever wrote it meant another file.
+    for path in ["ssl/$ssl_server_name.der", "ssl/${name}/a.der"] {
+        let said = host.adopt(path);
+        assert!(said.starts_with(&format!("refuse {path}: its name has a variable")), "{said}");
+        assert!(!host.at(path).exists());
+    }
+    assert!(!host.adopt("ssl/100$.der").starts_with("refuse"), "no variable's name follows");
     assert!(!host.at("home/ssl/a.der").exists() && !host.at("ssl/b.der").exists());
 
     // The agent's user puts a link where root will write, and another folder in place of its own.
