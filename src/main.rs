@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use staplekeeper::cli::{Cli, complain, run, usage_status};
+use staplekeeper::cli::{Cli, complain, failure_status, run, usage_status};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             complain(&error);
-            ExitCode::from(2)
+            failure_status(&error)
         }
     }
 }

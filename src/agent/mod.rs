@@ -506,6 +506,8 @@ impl Agent {
                 // Whoever hung up does not want to know.
                 let _ = call.replies.send(Bytes::from(json));
             }
+            // Dropping the replies is the answer: this loop goes round.
+            Order::Alive => {}
             Order::Refresh(order) => {
                 let (names, no_reload) = (order.names.clone(), order.no_reload);
                 self.observe(Happening::RefreshAsked { uid: call.uid, names, no_reload, more: 0 });

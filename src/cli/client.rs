@@ -1,17 +1,29 @@
 //! Speaks to the running agent over its control socket.
+//!
+//! An agent that is stopped or hangs takes calls and answers none: nobody waits for that. Work that somebody
+//! asked for takes as long as it takes; while nothing is heard of it, the agent is asked whether it is there.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::config::Settings;
 use crate::serve::control::{Freeze, Hook, Import, Refresh, SOCKET};
 
+/// An agent that works answers within a second, with ten thousand certificates on a busy machine in some.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// The agent's end of the line.
 pub(super) struct Client {
     http: reqwest::Client,
+    socket: PathBuf,
+    /// Of the agent, where the kernel says.
+    pid: Option<i32>,
 }
 
 /// What a call may find.
@@ -26,12 +38,19 @@ impl Client {
     /// Calls the agent that serves `settings`.
     ///
     /// # Errors
-    /// When an agent runs and may not be called by this user.
+    /// When an agent runs and may not be called by this user, or takes no calls ([`Stuck`]).
     pub(super) async fn call(settings: &Settings) -> anyhow::Result<Line> {
         let path = settings.runtime_dir.join(SOCKET);
         match tokio::net::UnixStream::connect(&path).await {
-            Ok(_) => Ok(Line::Agent(Client { http: http(&path)? })),
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(error)
+            Ok(stream) => {
+                let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+                Ok(Line::Agent(Client { http: http(&path)?, socket: path, pid }))
+            }
+            // Callers wait in line already, as many as the kernel lets.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(Stuck { socket: path, pid: None }.into())
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error)
                 .with_context(|| {
                     format!(
                         "the agent's socket {} is for root and the group staplekeeper: run this as \
@@ -45,8 +64,9 @@ impl Client {
 
     /// The agent's status document.
     pub(super) async fn status<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
-        let response = self.http.get("http://agent/status").send().await?;
-        let bytes = response.error_for_status()?.bytes().await?;
+        let request = self.http.get("http://agent/status");
+        let answer = async { request.send().await?.error_for_status()?.bytes().await };
+        let bytes = self.in_time(answer).await?;
         serde_json::from_slice(&bytes).context("the agent's status could not be read")
     }
 
@@ -93,13 +113,18 @@ impl Client {
         mut said: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let (body, url) = (serde_json::to_vec(order)?, format!("http://agent/{what}"));
-        let mut response = self.http.post(url).body(body).send().await?;
+        let mut response = self.in_time(self.http.post(url).body(body).send()).await?;
         if !response.status().is_success() {
             let said = response.text().await?;
             bail!(Refused(format!("the agent refused: {}", said.trim_end())));
         }
         let mut rest = Vec::new();
-        while let Some(chunk) = response.chunk().await.context("the agent stopped answering")? {
+        loop {
+            let Ok(chunk) = timeout(ANSWERS_WITHIN, response.chunk()).await else {
+                self.is_alive().await?;
+                continue;
+            };
+            let Some(chunk) = chunk.context("the agent stopped answering")? else { break };
             rest.extend_from_slice(&chunk);
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
@@ -108,6 +133,58 @@ impl Client {
         }
         Ok(())
     }
+}
+
+impl Client {
+    /// Looks whether the agent still works. One of another version need not know the question.
+    async fn is_alive(&self) -> anyhow::Result<()> {
+        let request = self.http.get("http://agent/alive");
+        let answer = async { request.send().await?.bytes().await };
+        self.in_time(answer).await.map(drop)
+    }
+
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, reqwest::Error>>,
+    ) -> anyhow::Result<T> {
+        match timeout(ANSWERS_WITHIN, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Stuck { socket: self.socket.clone(), pid: self.pid }.into()),
+        }
+    }
+}
+
+/// An agent runs and does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.text())]
+pub(super) struct Stuck {
+    socket: PathBuf,
+    pid: Option<i32>,
+}
+
+impl Stuck {
+    fn text(&self) -> String {
+        let who = self.pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+        let (socket, within) = (self.socket.display(), ANSWERS_WITHIN.as_secs());
+        let what = format!("the agent{who} behind {socket} has not answered for {within} s");
+        match self.pid.filter(|pid| is_stopped(*pid)) {
+            Some(pid) => format!(
+                "{what}: it was stopped; `kill -CONT {pid}` lets it go on, \
+                 `systemctl restart staplekeeper` starts another one"
+            ),
+            None => format!(
+                "{what}: it hangs, or the machine is very busy; see `journalctl -u staplekeeper`, and \
+                 `systemctl restart staplekeeper` if it goes on"
+            ),
+        }
+    }
+}
+
+/// By a signal, or by a debugger (proc_pid_stat(5), field 3).
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before it is in brackets and may have anything in it.
+    stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with(['T', 't']))
 }
 
 /// The agent will not have it.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::client::{Client, Line, Refused};
+use super::client::{Client, Line, Refused, Stuck};
 use super::say;
 use crate::agent::{self, Progress, StartError};
 use crate::config::Settings;
@@ -115,6 +115,7 @@ async fn wait(
                     Err(error) if error.is::<Refused>() || error.is::<serde_json::Error>() => {
                         return Err(error);
                     }
+                    Err(error) if error.is::<Stuck>() => tally.note(&error.to_string()),
                     // It ended in the midst of it: another one is told the same anew.
                     Err(_) | Ok(()) => {}
                 }
@@ -192,6 +193,13 @@ struct Tally {
 }
 
 impl Tally {
+    /// Says something, once.
+    fn note(&mut self, text: &str) {
+        if self.shown.insert(text.to_owned()) {
+            say::note(text);
+        }
+    }
+
     fn take(&mut self, progress: &Progress) -> anyhow::Result<()> {
         self.busy = None;
         match progress {

@@ -168,6 +168,12 @@ fn width() -> usize {
     terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
 }
 
+/// The exit status where a command did not do its work: 2 where it was used or configured wrongly, 1 where the
+/// agent that should do the work does not answer.
+pub fn failure_status(error: &anyhow::Error) -> ExitCode {
+    ExitCode::from(if error.is::<client::Stuck>() { 1 } else { 2 })
+}
+
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }

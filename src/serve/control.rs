@@ -1,6 +1,6 @@
 //! The control socket: how commands speak to the running agent.
 //!
-//! HTTP/1.1 over a unix socket. `GET /status` answers with the status document. `POST /refresh` takes a
+//! HTTP/1.1 over a unix socket. `GET /status` answers with the status document, `GET /alive` with nothing. `POST /refresh` takes a
 //! [`Refresh`] and `POST /hook` a [`Hook`]; both answer with one JSON document a line while the work goes
 //! on. Who may connect is
 //! the socket's mode (0660); the caller's uid goes along for the record.
@@ -45,6 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Order {
     /// The status document, once.
     Status,
+    /// Nothing but an answer: a caller that has heard nothing for long wants to know whether it is worked on.
+    Alive,
     /// Keep what is published, or publish the newest again; a line for each certificate.
     Freeze(Freeze),
     /// Verify and publish a response; a line for its certificate once that is settled.
@@ -254,6 +256,7 @@ async fn order(request: Request<Incoming>) -> Result<Order, (StatusCode, String)
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
         (&Method::GET, "/status") => Ok(Order::Status),
+        (&Method::GET, "/alive") => Ok(Order::Alive),
         (&Method::POST, "/hook") => Ok(Order::Hook(body(request).await?)),
         (&Method::POST, "/freeze") => Ok(Order::Freeze(body(request).await?)),
         (&Method::POST, "/import") => Ok(Order::Import(body(request).await?)),

@@ -13,5 +13,6 @@ mod revocation;
 mod servers;
 mod serving;
 mod shown;
+mod stuck;
 mod study;
 mod warming;
