@@ -12,8 +12,8 @@ use crate::serve::control::Freeze;
 
 /// Keep what is published for a certificate, or publish the newest again
 ///
-/// A freeze lasts over restarts, until the thaw or until little more than a quarter of the closing
-/// margin of what is published is left; a renewed certificate is not frozen. Not even a revocation
+/// A freeze lasts over restarts, until the thaw or until 5/16 of the closing margin of what is
+/// published are left (at a quarter it would be critical, and the reload takes its time); a renewed certificate is not frozen. Not even a revocation
 /// undoes it: that is told as ever.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -31,8 +31,8 @@ pub enum Event {
     Unplaced(TargetId),
     /// A server was seen to start, stop, or reload by somebody else's hand.
     Sighted(ServerId, Sighting),
-    /// What is published for a certificate stays, whatever comes, until it is thawed or not much more
-    /// than a quarter of its closing margin is left.
+    /// What is published for a certificate stays, whatever comes, until it is thawed or five
+    /// sixteenths of its closing margin are left.
     Frozen(CertId),
     /// The newest is published again.
     Thawed(CertId),

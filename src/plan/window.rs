@@ -89,7 +89,9 @@ impl Window {
         self.closes + self.margin * 3 / 4
     }
 
-    /// A freeze is over: early enough for the reload that follows to end before it is critical.
+    /// A freeze is over: five sixteenths of the margin are left. That is the quarter from which on it is
+    /// critical, and a sixteenth in which the reload that follows gathers, is done and is confirmed: a freeze
+    /// that lasted down to the quarter would have its own end told as a risk.
     pub(super) fn thaws(&self) -> UnixTime {
         self.closes + self.margin * 11 / 16
     }

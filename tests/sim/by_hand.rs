@@ -43,6 +43,8 @@ fn a_freeze_ends_before_anybody_is_at_risk() {
     let view = world.agent.planner.certificate(FIRST).expect("known");
     let until = view.frozen_until.expect("something is published");
     assert!(until > before + 6 * DAY && until < before + 7 * DAY - 6 * HOUR, "{before} to {until}");
+    // A margin of a day, of answers that live for a week: 7.5 hours of it are left.
+    assert_eq!(before + 7 * DAY - until.since(before), before + 5 * DAY / 16, "until {until}");
     world.run(until.since(START) - Duration::from_secs(2));
     assert_eq!(this_update(&world, 0), before);
     world.run(30 * DAY).nobody_saw_an_expired_staple().all_is_well();
