@@ -116,6 +116,16 @@ pub enum Happening {
         /// SHA-256 of the configuration file, where there is one.
         configuration: Option<Digest>,
     },
+    /// Somebody runs a command that does its work without an agent: what follows, up to the next start, is
+    /// of his doing.
+    ByHand {
+        /// Which command.
+        command: String,
+        /// Who.
+        uid: Option<u32>,
+        /// Of staplekeeper.
+        version: String,
+    },
     /// The agent ends as it was told to.
     Stopping,
     /// The configuration was read again and is in force.
@@ -330,6 +340,17 @@ pub enum Happening {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_none(more: &usize) -> bool {
     *more == 0
+}
+
+impl Happening {
+    /// That a user runs this command, of this version, without an agent.
+    pub fn by_hand(command: &str, uid: u32) -> Happening {
+        Happening::ByHand {
+            command: command.to_owned(),
+            uid: Some(uid),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Subject {

@@ -94,6 +94,9 @@ pub async fn freeze_here(settings: Settings, order: &Freeze) -> anyhow::Result<V
     let store = Store::open(&store::Settings { state_dir: settings.state_dir.clone() })
         .map_err(StartError::from)?;
     let recorder = Recorder::start(audit::Settings::new(settings.state_dir.join(audit::FOLDER)));
+    let uid = nix::unistd::getuid().as_raw();
+    let command = if order.thaw { "thaw" } else { "freeze" };
+    recorder.observe(SystemClock.now().wall, Happening::by_hand(command, uid));
     let mut agent = Agent::with(settings, Arc::new(SystemClock), None)?;
     agent.rescan();
     while !agent.scanned {
@@ -101,7 +104,7 @@ pub async fn freeze_here(settings: Settings, order: &Freeze) -> anyhow::Result<V
     }
     let certs = agent.world.named(std::slice::from_ref(&order.name));
     let certs = certs.map_err(|unknown| anyhow::anyhow!(nobody(&unknown)))?;
-    let uid = Some(nix::unistd::getuid().as_raw());
+    let uid = Some(uid);
     let (mut verdicts, mut changed) = (Vec::new(), Vec::new());
     for cert in certs {
         let certificate = agent.subject(cert);

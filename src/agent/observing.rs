@@ -121,6 +121,7 @@ impl Agent {
 fn log(happening: &Happening) {
     match happening {
         Happening::Started { version, .. } => tracing::info!(version, "started"),
+        Happening::ByHand { command, uid, .. } => tracing::info!(command, uid, "by hand"),
         Happening::Stopping => tracing::info!("stopping"),
         Happening::Configured { .. } => tracing::info!("the configuration was read again"),
         Happening::NotConfigured { error } => {

@@ -30,7 +30,7 @@ pub async fn refresh_here(
         agent.observe(Happening::RefreshAsked { uid, names, no_reload, more: 0 });
         agent.refresh(order, replies);
     };
-    work_here(settings, begin, said).await
+    work_here(settings, "refresh", begin, said).await
 }
 
 /// Takes a response in this process, under the lock, and hands every line of progress to `said`.
@@ -43,17 +43,19 @@ pub async fn import_here(
     said: impl FnMut(&Progress) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let begin = |agent: &mut Agent, uid, replies| agent.import(response, uid, replies);
-    work_here(settings, begin, said).await
+    work_here(settings, "import", begin, said).await
 }
 
 /// Looks at everything, has `begin` set something going for the user who runs this (his uid), and hands
 /// what comes of it to `said` until all of it has ended.
 async fn work_here(
     settings: Settings,
+    command: &str,
     begin: impl FnOnce(&mut Agent, Option<u32>, mpsc::UnboundedSender<Bytes>),
     mut said: impl FnMut(&Progress) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
+    agent.observe(Happening::by_hand(command, getuid().as_raw()));
     agent.rescan();
     // The first scan shows what there is; issuers that had to be fetched come with the second.
     while !agent.scanned || agent.scan_is_under_way() {
@@ -87,6 +89,7 @@ pub async fn hook_here(
 ) -> anyhow::Result<()> {
     let mut agent = Agent::new(settings, Arc::new(SystemClock))?;
     let (replies, mut lines) = mpsc::unbounded_channel();
+    agent.observe(Happening::by_hand("hook", getuid().as_raw()));
     agent.hook(order, Some(getuid().as_raw()), replies);
     let end = Instant::now() + within;
     while agent.is_hooking() {

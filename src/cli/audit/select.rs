@@ -61,6 +61,9 @@ impl Select {
         if let Some(names) = entry.get("names").and_then(Value::as_array) {
             return names.is_empty() || names.iter().any(|one| one.as_str() == Some(name));
         }
-        matches!(word("event"), Some("started" | "stopping" | "lines-lost" | "trail-damaged"))
+        matches!(
+            word("event"),
+            Some("started" | "by-hand" | "stopping" | "lines-lost" | "trail-damaged")
+        )
     }
 }

@@ -63,6 +63,9 @@ fn happening_words(happening: &Happening) -> String {
             let configuration = configuration.map(short).unwrap_or_else(|| "none".to_owned());
             format!("the agent started: version {version}, configuration {configuration}")
         }
+        Happening::ByHand { command, uid, version } => {
+            format!("{} ran {command:?} without an agent: version {version}", who(*uid))
+        }
         Happening::Stopping => "the agent stopped".to_owned(),
         Happening::Configured { configuration } => {
             let configuration = configuration.map(short).unwrap_or_else(|| "none".to_owned());

@@ -43,6 +43,9 @@ fn what_is_frozen_stays_over_a_restart() {
     assert!(unknown.code != 0 && unknown.err.contains("no certificate called"), "{unknown:?}");
     let trail = scene.agent.command(&["audit", "--name", "a.test"]).out;
     assert!(trail.contains("frozen by uid") && trail.contains("thawed by uid"), "{trail}");
+    let ran = trail.find("ran \"thaw\" without an agent").expect("who did it");
+    assert!(trail.find("thawed by uid").is_some_and(|thawed| ran < thawed), "{trail}");
+    assert_eq!(trail.matches("without an agent").count(), 1, "{trail}");
 }
 
 #[test]
@@ -90,6 +93,16 @@ fn a_response_is_brought_by_hand() {
     assert_eq!(sound.code, 0, "{sound:?}");
     let trail = scene.agent.command(&["audit", "--name", "a.test"]).out;
     assert_eq!(trail.matches("brought by uid").count(), 2, "{trail}");
+    let uid = nix::unistd::getuid();
+    let ran =
+        trail.find(&format!("uid {uid} ran \"import\" without an agent")).expect("who did it");
+    assert!(trail[..ran].contains("the agent stopped") && !trail[ran..].contains("started"));
+    // The responder knows nothing still, and this says so.
+    let refreshed = scene.agent.command(&["refresh"]);
+    assert_eq!(refreshed.code, 1, "{refreshed:?}");
+    let trail = scene.agent.command(&["audit"]).out;
+    let ran = trail.find("ran \"refresh\" without an agent").expect("who did it");
+    assert!(trail[ran..].contains("asked for a refresh of all"), "{trail}");
 }
 
 fn staple_draft(name: &str) -> crate::support::ca::Draft {
