@@ -37,6 +37,11 @@ pub enum Lying {
     },
     /// `tryLater`.
     Placeholder,
+    /// Something that is no staple of a certificate that claims the target, or that nobody has judged.
+    Foreign {
+        /// Of its bytes, where they were read.
+        sha256: Option<Digest>,
+    },
     /// Nothing.
     Nothing,
 }
@@ -198,6 +203,16 @@ pub enum Happening {
         target: String,
         /// Why.
         error: String,
+    },
+    /// A server's configuration names a target: one that is new, or any at a start.
+    Placed {
+        /// Where.
+        target: String,
+        /// The servers whose configuration names it; none where only a watched folder's certificate has it.
+        servers: Vec<String>,
+        /// What lies there already.
+        #[serde(flatten)]
+        content: Lying,
     },
     /// No server's configuration names a target any more. Those that run hand out what they took up,
     /// until they take up their files again.

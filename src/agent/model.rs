@@ -351,21 +351,32 @@ impl Agent {
                 Some(before) if before.same_for_planning(&place) => {
                     before.deployments = place.deployments;
                 }
-                _ => changed.push((id, place)),
+                before => {
+                    let servers = before.map(|before| before.servers());
+                    let named = servers.is_none() && !self.forgotten.contains(&id)
+                        || servers.is_some_and(|servers| servers != place.servers());
+                    changed.push((id, place, named));
+                }
             }
         }
         let inspected: Vec<Inspected> = {
             let world = &self.world;
             let now = self.clock.now().wall;
-            prepare::inspect(changed.iter().map(|(_, place)| place), world, now)
+            prepare::inspect(changed.iter().map(|(_, place, _)| place), world, now)
         };
         if !changed.is_empty() {
             // A certificate was renewed or a server configured: its owner may reload at any moment.
             self.sight_soon_until = Instant::now() + SIGHT_SOON_FOR;
         }
         self.guard_anew |= !changed.is_empty();
-        for ((id, place), inspected) in changed.into_iter().zip(inspected) {
+        for ((id, place, named), inspected) in changed.into_iter().zip(inspected) {
+            let written = place.written().is_some();
             self.world.places.insert(id, Place { stamp: inspected.stamp, ..place });
+            if named && written {
+                let (target, servers) = (self.target_label(id), self.readers(id));
+                let content = self.lying(inspected.content);
+                self.observe(Happening::Placed { target, servers, content });
+            }
             self.replace(id, inspected);
         }
         let unnamed: Vec<TargetId> =

@@ -62,7 +62,8 @@ impl Agent {
                 None => Lying::Nothing,
             },
             Content::Placeholder => Lying::Placeholder,
-            Content::Nothing | Content::Foreign => Lying::Nothing,
+            Content::Foreign => Lying::Foreign { sha256: None },
+            Content::Nothing => Lying::Nothing,
         }
     }
 
@@ -144,6 +145,8 @@ fn log(happening: &Happening) {
         }
         Happening::Published { target, content, .. } => log_published(target, content),
         Happening::NotPublished { target, error } => tracing::debug!(target, "{error}"),
+        // At a start there are thousands.
+        Happening::Placed { target, servers, .. } => tracing::debug!(target, ?servers, "is named"),
         Happening::Unplaced { target } => tracing::debug!(target, "no server names it any more"),
         Happening::Reloading { server, reason } => tracing::info!(server, reason, "reloading"),
         Happening::Reloaded { server } => tracing::info!(server, "reloaded"),
@@ -203,6 +206,7 @@ fn log_published(target: &str, content: &Lying) {
         }
         Lying::Placeholder => tracing::info!(target, "published the placeholder"),
         Lying::Nothing => tracing::info!(target, "withdrew the staple"),
+        Lying::Foreign { .. } => tracing::info!(target, "published what nobody has judged"),
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::placed::Placed;
 use crate::digest::{Digest, Fingerprint};
 use crate::files::{self, FileError};
 use crate::happening::{Happening, Subject};
@@ -28,6 +29,8 @@ pub(super) struct Known {
     /// Certificates that have not been found since the start.
     unseen: HashSet<Fingerprint>,
     changed: bool,
+    /// Which targets servers name.
+    placed: Placed,
 }
 
 impl Known {
@@ -46,7 +49,8 @@ impl Known {
             }
         }
         let unseen = certificates.keys().copied().collect();
-        Known { path, certificates, answers, unseen, changed: false }
+        let placed = Placed::read(folder);
+        Known { path, certificates, answers, unseen, changed: false, placed }
     }
 
     /// Whether it is worth a line.
@@ -74,14 +78,15 @@ impl Known {
             }
             Happening::Unplaced { target } => {
                 self.changed |= self.answers.remove(&Digest::of(target.as_bytes())).is_some();
-                true
+                self.placed.is_news(happening)
             }
+            Happening::Placed { .. } => self.placed.is_news(happening),
             Happening::NotAnswered { news, .. } => *news,
             _ => true,
         }
     }
 
-    /// The certificates that were known and have not been found since the start; said once.
+    /// The certificates and targets that were known and have not been found since the start; said once.
     pub(super) fn gone(&mut self) -> Vec<Happening> {
         let gone = std::mem::take(&mut self.unseen).into_iter().filter_map(|fingerprint| {
             let (_, name) = self.certificates.remove(&fingerprint)?;
@@ -94,6 +99,7 @@ impl Known {
             Happening::Removed { certificate } => certificate.name.clone(),
             _ => String::new(),
         });
+        gone.extend(self.placed.gone());
         gone
     }
 
@@ -102,6 +108,7 @@ impl Known {
         self.certificates.clear();
         self.answers.clear();
         self.changed = true;
+        self.placed.forget();
     }
 
     /// Writes the file, where something has changed. It need not survive a power cut.
@@ -109,6 +116,7 @@ impl Known {
     /// # Errors
     /// The disk may be full.
     pub(super) fn save(&mut self) -> Result<(), FileError> {
+        self.placed.save()?;
         if !std::mem::take(&mut self.changed) {
             return Ok(());
         }

@@ -14,7 +14,7 @@
 //! | `folder` | which files there are |
 //! | `head` | the last line that is safe |
 //! | `trail`, `recover` | appending, rotating, pruning; what a crash left behind |
-//! | `known` | what was recorded before and is no news |
+//! | `known`, `placed` | what was recorded before and is no news |
 //! | `recorder` | the thread that writes, and takes what happened without making anybody wait |
 //! | `verify` | finds what was tampered with |
 //! | `past` | what was stapled at an instant |
@@ -27,6 +27,7 @@ mod head;
 mod known;
 mod line;
 mod past;
+mod placed;
 mod recorder;
 mod recover;
 mod trail;

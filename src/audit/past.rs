@@ -122,7 +122,8 @@ impl Past {
             {
                 self.staples.insert(staple.digest, (certificate.clone(), *staple));
             }
-            Happening::Published { target, servers, content, .. } => {
+            Happening::Published { target, servers, content, .. }
+            | Happening::Placed { target, servers, content } => {
                 self.published(line, target, servers, content);
             }
             Happening::Reloading { server, .. } => {
@@ -177,7 +178,7 @@ impl Past {
     fn published(&mut self, line: &Line, path: &str, servers: &[String], content: &Lying) {
         let ours = match content {
             Lying::Staple { certificate, .. } => self.concerns(certificate),
-            Lying::Placeholder | Lying::Nothing => false,
+            Lying::Placeholder | Lying::Nothing | Lying::Foreign { .. } => false,
         };
         if !ours && !self.targets.contains_key(path) {
             return;
@@ -188,6 +189,10 @@ impl Past {
         let target = self.targets.entry(path.to_owned()).or_default();
         target.servers = servers.to_vec();
         target.unplaced = false;
+        if target.published.last().is_some_and(|last| last.content == *content) {
+            // It was put there before.
+            return;
+        }
         let (at, content) = (line.time, content.clone());
         target.published.push(Published { at, line: line.seq, content });
     }
@@ -237,7 +242,7 @@ impl Past {
             Lying::Staple { certificate, .. } => {
                 self.fingerprints.contains(&certificate.fingerprint)
             }
-            Lying::Placeholder | Lying::Nothing => self.targets.contains_key(target),
+            _ => self.targets.contains_key(target),
         }
     }
 }
@@ -246,7 +251,7 @@ impl Past {
 fn is_of(content: &Lying, certificates: &HashSet<Fingerprint>) -> bool {
     match content {
         Lying::Staple { certificate, .. } => certificates.contains(&certificate.fingerprint),
-        Lying::Placeholder | Lying::Nothing => false,
+        _ => false,
     }
 }
 

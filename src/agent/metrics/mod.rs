@@ -118,6 +118,7 @@ impl Counters {
                     Lying::Staple { .. } => "staple",
                     Lying::Placeholder => "placeholder",
                     Lying::Nothing => "nothing",
+                    Lying::Foreign { .. } => "foreign",
                 };
                 self.publishes.get_or_create(&ResultLabel { result }).inc();
             }

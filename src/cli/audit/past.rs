@@ -95,7 +95,7 @@ pub(super) fn run(
 fn stapled(handed: Handed, history: &StateDir) -> Stapled {
     let response = match &handed.content {
         Lying::Staple { staple, .. } => bytes(staple, history),
-        Lying::Placeholder | Lying::Nothing => None,
+        Lying::Placeholder | Lying::Nothing | Lying::Foreign { .. } => None,
     };
     Stapled { handed, response }
 }
@@ -126,7 +126,7 @@ fn print(stapled: &Stapled, at: UnixTime) {
     let fact = |what: &str, value: String| say::line(format!("  {what:<12} {value}"));
     match &handed.content {
         Lying::Staple { certificate, .. } => say::line(format!("{certificate} at {at}")),
-        Lying::Placeholder | Lying::Nothing => say::line(format!("{} at {at}", handed.target)),
+        _ => say::line(format!("{} at {at}", handed.target)),
     }
     fact("target", handed.target.clone());
     match &handed.content {
@@ -141,6 +141,10 @@ fn print(stapled: &Stapled, at: UnixTime) {
         }
         Lying::Placeholder => fact("staple", "none: the placeholder (tryLater)".to_owned()),
         Lying::Nothing => fact("staple", "none".to_owned()),
+        Lying::Foreign { sha256 } => {
+            let sha256 = sha256.map(|digest| format!(", SHA-256 {digest}")).unwrap_or_default();
+            fact("staple", format!("something that nobody has judged{sha256}"));
+        }
     }
     fact("published", format!("{} (line {})", handed.published, handed.line));
     let server = handed.server.as_deref().unwrap_or("a server");

@@ -99,7 +99,23 @@ fn happening_words(happening: &Happening) -> String {
             }
             Lying::Placeholder => format!("{target}: the placeholder was put there"),
             Lying::Nothing => format!("{target}: the staple was withdrawn"),
+            Lying::Foreign { .. } => format!("{target}: what nobody has judged was put there"),
         },
+        Happening::Placed { target, servers, content } => {
+            let by = match &**servers {
+                [] => "no server, for a watched folder".to_owned(),
+                servers => servers.join(", "),
+            };
+            let lies = match content {
+                Lying::Staple { certificate, staple } => {
+                    format!("a staple of {certificate}: {}", facts(staple))
+                }
+                Lying::Placeholder => "the placeholder".to_owned(),
+                Lying::Nothing => "nothing".to_owned(),
+                Lying::Foreign { .. } => "something that nobody has judged".to_owned(),
+            };
+            format!("{target}: is named now, by {by}; there lies {lies}")
+        }
         Happening::NotPublished { target, error } => format!("{target}: not written: {error}"),
         Happening::Unplaced { target } => {
             format!("{target}: no server's configuration names it any more")

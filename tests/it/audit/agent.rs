@@ -132,6 +132,34 @@ fn a_restart_is_no_news() {
     assert_eq!(removed.len(), 1, "{removed:?}");
     assert!(events(&scene.agent, "a.test", "removed").is_empty());
 
+    // While no agent runs, a site gets another staple path, with the staple in it.
+    let (old, new) = (scene.staple("a.test"), scene.path("staples/moved.der"));
+    let shown = |path: &std::path::Path| path.display().to_string();
+    fs::copy(&old, &new).expect("ours");
+    let site = fs::read_to_string(scene.nginx.configuration()).expect("ours");
+    fs::write(scene.nginx.configuration(), site.replace(&shown(&old), &shown(&new))).expect("ours");
+    scene.agent.start().stop();
+    scene.agent.start().stop();
+    let trail = json(&scene.agent, &["audit", "--format", "json"]);
+    let about = |event: &str, path: &std::path::Path| {
+        let of = |line: &&Value| line["event"] == event && line["target"] == shown(path);
+        trail["lines"].as_array().expect("a list").iter().filter(of).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(about("unplaced", &old).len(), 1, "{trail:#}");
+    let placed = about("placed", &new);
+    let [placed] = &*placed else { panic!("{trail:#}") };
+    assert_eq!(
+        (&placed["content"], &placed["certificate"]["name"]),
+        (&"staple".into(), &"a.test".into())
+    );
+    assert_eq!(placed["servers"].as_array().map(Vec::len), Some(1), "{placed:#}");
+    assert_eq!(about("placed", &old).len(), 1, "once, at the first start");
+    let at = instant(now());
+    let stapled =
+        json(&scene.agent, &["audit", "--name", "a.test", "--at", &at, "--format", "json"]);
+    let targets = stapled["stapled"].as_array().expect("a list").iter().map(|one| &one["target"]);
+    assert!(targets.clone().any(|target| *target == shown(&new)), "{stapled:#}");
+
     // The configuration is changed under it; then a bad one is refused.
     scene.agent.start();
     let digest = |agent: &Agent| Digest::of(&fs::read(agent.config()).expect("ours")).to_string();
