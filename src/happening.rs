@@ -197,6 +197,13 @@ pub enum Happening {
         #[serde(flatten)]
         content: Lying,
     },
+    /// Root made a path that a server names a link to a target.
+    Linked {
+        /// Where it leads.
+        target: String,
+        /// What is a link now.
+        path: PathBuf,
+    },
     /// A target could not be written.
     NotPublished {
         /// Where.

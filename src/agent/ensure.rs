@@ -62,7 +62,8 @@ impl Shelf {
         good.then_some(bytes)
     }
 
-    fn judge(&self, bytes: &[u8], issued: &Issued) -> Option<crate::ocsp::Staple> {
+    /// The staple that a response (DER) is for a certificate; `None`: none, or one that has run out.
+    pub fn judge(&self, bytes: &[u8], issued: &Issued) -> Option<crate::ocsp::Staple> {
         prepare::judge(bytes, issued, self.profiles.of(issued), self.now, &Checked::default())
     }
 }

@@ -144,6 +144,7 @@ fn log(happening: &Happening) {
             tracing::debug!(target, ?content, "answers otherwise");
         }
         Happening::Published { target, content, .. } => log_published(target, content),
+        Happening::Linked { target, path } => tracing::info!(target, ?path, "was made a link"),
         Happening::NotPublished { target, error } => tracing::debug!(target, "{error}"),
         // At a start there are thousands.
         Happening::Placed { target, servers, .. } => tracing::debug!(target, ?servers, "is named"),

@@ -110,10 +110,7 @@ impl Server {
 
     /// What people call it.
     pub(super) fn label(&self) -> String {
-        match &self.config {
-            Some(config) => format!("{} ({})", self.kind, config.display()),
-            None => self.kind.to_string(),
-        }
+        discover::label(self.kind, self.config.as_deref())
     }
 
     /// Looks whether it runs, and what others did to it since the last look.

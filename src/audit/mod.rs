@@ -15,6 +15,7 @@
 //! | `head` | the last line that is safe |
 //! | `trail`, `recover` | appending, rotating, pruning; what a crash left behind |
 //! | `known`, `placed` | what was recorded before and is no news |
+//! | `left` | what root did and left to be written down |
 //! | `recorder` | the thread that writes, and takes what happened without making anybody wait |
 //! | `verify` | finds what was tampered with |
 //! | `past` | what was stapled at an instant |
@@ -25,6 +26,7 @@
 mod folder;
 mod head;
 mod known;
+mod left;
 mod line;
 mod past;
 mod placed;
@@ -38,6 +40,7 @@ use std::time::Duration;
 
 pub use folder::{TrailFile, lines};
 pub use head::Head;
+pub use left::to_leave;
 pub use line::{Entry, Line, Own};
 pub use past::{Handed, Past, Proof};
 pub use recorder::Recorder;

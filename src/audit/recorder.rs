@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::known::Known;
+use super::left;
 use super::line::{Entry, Own};
 use super::trail::Trail;
 use super::{Settings, TrailError};
@@ -163,6 +164,9 @@ impl Writing {
     }
 
     fn take(&mut self, notes: Vec<(UnixTime, Note)>) {
+        if self.trail.is_none() || notes.iter().any(|(_, note)| matches!(note, Note::AllFound)) {
+            self.take_left();
+        }
         let mut entries = Vec::with_capacity(notes.len());
         for (time, note) in notes {
             match note {
@@ -193,6 +197,22 @@ impl Writing {
             self.lost = (entries.len() - written) as u64 - of_ours;
             self.lost += if written == 0 { told_of } else { 0 };
             self.fail(&error);
+        }
+    }
+
+    /// Puts into the trail what was left beside it.
+    fn take_left(&mut self) {
+        let (paths, happened) = left::read(&self.settings.folder);
+        let entry = |(time, happening)| (time, Entry::Happening(happening));
+        let entries: Vec<_> = happened.into_iter().map(entry).collect();
+        if paths.is_empty() {
+            return;
+        }
+        let written = self.append(&entries).map_err(|(_, error)| error);
+        match written.and_then(|()| self.trail.as_mut().map_or(Ok(()), Trail::sync)) {
+            // What cannot be removed is said again.
+            Ok(()) => paths.iter().for_each(|path| drop(std::fs::remove_file(path))),
+            Err(error) => self.fail(&error),
         }
     }
 

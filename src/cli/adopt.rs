@@ -3,6 +3,8 @@
 //! With `--ensure` it is what a machine runs as it starts, before its servers: nothing asked of the network,
 //! no server touched, done or given up within seconds, and no failure that could hold up a boot.
 
+mod record;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::process::ExitCode;
@@ -94,15 +96,22 @@ fn adopt(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> {
         steps.iter().for_each(say::line);
         return Ok(exit_status(failed));
     }
+    let mut done = Vec::new();
     for (step, outcome) in steps.iter().zip(adopt::carry_out(&steps)) {
         match outcome {
-            Ok(()) => say::line(step),
+            Ok(()) => {
+                say::line(step);
+                done.push(step);
+            }
             Err(error) => {
                 failed = true;
                 say::note(&error);
                 error.hint().iter().for_each(|hint| say::note(format!("hint: {hint}")));
             }
         }
+    }
+    if let Err(error) = record::leave(args.ensure, settings, &scan, &done) {
+        say::note(format!("the audit trail is not told of this: {error}"));
     }
     Ok(exit_status(failed))
 }

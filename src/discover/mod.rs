@@ -45,7 +45,7 @@ mod toy;
 pub use apache::{ApacheStapling, RenewWindow, StapleStore};
 pub use model::{
     Address, Context, Deployment, Listener, Origin, Presented, ServerModel, ServerName, Stated,
-    Transport,
+    Transport, label,
 };
 pub use names::{BadNames, LineageKey, Names};
 pub use problem::{Problem, What};

@@ -62,6 +62,21 @@ pub struct ServerModel {
     pub problems: Vec<Problem>,
 }
 
+impl ServerModel {
+    /// What people call it.
+    pub fn label(&self) -> String {
+        label(self.kind, self.config.as_deref())
+    }
+}
+
+/// What people call a server of this kind with this main configuration file.
+pub fn label(kind: Kind, config: Option<&Path>) -> String {
+    match config {
+        Some(config) => format!("{kind} ({})", config.display()),
+        None => kind.to_string(),
+    }
+}
+
 /// One place where a server presents certificates: an nginx `server` block, an Apache virtual host.
 ///
 /// Ten thousand of these are kept: what blocks have in common is shared.

@@ -19,7 +19,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 
-pub use act::{ActError, carry_out};
+pub use act::{ActError, carry_out, leave};
 pub use folder::make_staples;
 use folder::roots_alone;
 

@@ -1,14 +1,14 @@
 //! Publishing real staples, and making root's targets links into the folder of staples.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 use staplekeeper::ocsp::TRY_LATER;
 use staplekeeper::plan::PublishFault;
-use staplekeeper::publish::adopt::{Wanted, carry_out, make_staples, plan};
+use staplekeeper::publish::adopt::{Wanted, carry_out, leave, make_staples, plan};
 use staplekeeper::publish::{
     Done, Publishable, Publisher, Settings, Target, What, inspect, store_entry,
 };
@@ -236,6 +236,19 @@ fn root_follows_nobody_elses_hand() {
     }
     assert!(!host.adopt("ssl/100$.der").starts_with("refuse"), "no variable's name follows");
     assert!(!host.at("home/ssl/a.der").exists() && !host.at("ssl/b.der").exists());
+
+    // What root leaves for the agent is the agent's, and goes where no link of his leads.
+    fs::create_dir_all(host.at("state/audit")).expect("ours");
+    host.give("state/audit", 12_345);
+    leave(&host.at("state/audit"), "left-1.jsonl", b"{}").expect("root may");
+    let left = fs::metadata(host.at("state/audit/left-1.jsonl")).expect("there");
+    assert_eq!((left.uid(), left.mode() & 0o777, left.len()), (12_345, 0o644, 2));
+    host.give("state", 12_345);
+    symlink(host.at("ssl"), host.at("state/trap")).expect("ours");
+    lchown(host.at("state/trap"), Some(12_345), Some(12_345)).expect("root may");
+    let error = leave(&host.at("state/trap"), "left-1.jsonl", b"{}").expect_err("a trap");
+    assert!(error.to_string().contains("state/trap is a link that others"), "{error}");
+    assert!(!host.at("ssl/left-1.jsonl").exists());
 
     // The agent's user puts a link where root will write, and another folder in place of its own.
     symlink("/etc/hostname", host.at("staples/www.der.tmp")).expect("ours");

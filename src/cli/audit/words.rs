@@ -116,6 +116,9 @@ fn happening_words(happening: &Happening) -> String {
             };
             format!("{target}: is named now, by {by}; there lies {lies}")
         }
+        Happening::Linked { target, path } => {
+            format!("{}: was made a link to {target}", path.display())
+        }
         Happening::NotPublished { target, error } => format!("{target}: not written: {error}"),
         Happening::Unplaced { target } => {
             format!("{target}: no server's configuration names it any more")

@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::folder::{follow, open_folder};
+use super::folder::{follow, of_staples, open_folder};
 use super::{AdoptStep, Filling, Refusal, TRY_LATER};
 use crate::files;
 
@@ -98,6 +98,17 @@ fn fill(staple: &Path, with: &Filling) -> Result<(), ActError> {
         file.set_permissions(fs::Permissions::from_mode(0o644))?;
         file.sync_all()
     })
+}
+
+/// Puts a file called `name` into a folder of the agent's, as one of his, with the care that a staple is put
+/// there with.
+///
+/// # Errors
+/// The folder is missing, may not be written, or somebody else than root led it elsewhere.
+pub fn leave(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ActError> {
+    let refused = |why| ActError::Refused { path: folder.to_owned(), why };
+    let place = of_staples(folder).map_err(refused)?.join(name);
+    fill(&place, &Filling::Held(bytes.to_owned()))
 }
 
 fn link(path: &Path, staple: &Path) -> Result<(), ActError> {

@@ -39,6 +39,24 @@ fn a_boot_without_a_network_finds_the_last_staples() {
     assert_eq!(scene.handshake("a.test").expect("a handshake").worth, Worth::Good);
     scene.nginx.stop();
 
+    // The trail is told: root leaves word, and the agent writes it down.
+    let left = |scene: &Scene| {
+        let names = fs::read_dir(scene.agent.state_dir().join("audit")).expect("there").flatten();
+        names.filter(|one| one.file_name().to_string_lossy().starts_with("left-")).count()
+    };
+    assert_eq!(left(&scene), 1);
+    assert_eq!(scene.agent.command(&["audit", "--verify"]).code, 0);
+    scene.agent.start().stop();
+    assert_eq!(left(&scene), 0);
+    let trail = scene.agent.command(&["audit"]).out;
+    let uid = nix::unistd::getuid();
+    let told = format!("uid {uid} ran \"adopt --ensure\" without an agent");
+    let behind = &trail[trail.find(&told).expect("who did it")..];
+    let put = |name: &str| format!("{name}: published to {}: good", scene.staple(name).display());
+    assert!(behind.contains(&put("a.test")) && behind.contains(&put("b.test")), "{trail}");
+    assert!(!behind.contains(&put("c.test")) && behind.contains("the agent started"), "{trail}");
+    assert_eq!(scene.agent.command(&["audit", "--verify"]).code, 0);
+
     // A placeholder gives way, and a certificate that came meanwhile gets none of the old one's.
     replace(&scene.staple("a.test"), &TRY_LATER);
     scene.renew("b.test");
