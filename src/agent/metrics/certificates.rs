@@ -1,5 +1,6 @@
 //! The metrics of each certificate: a hundred bytes apiece while a scrape lasts.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::snapshot::{gauges, number};
 use crate::digest::Fingerprint;
-use crate::plan::{CertificateView, LoadedView, Severity, Trouble};
+use crate::plan::{CertificateView, LoadedView, ResponderId, Severity, Trouble};
 use crate::time::UnixTime;
 
 /// One certificate.
@@ -26,19 +27,24 @@ pub(super) struct Row {
     held: Option<(UnixTime, UnixTime)>,
     safe_until: Option<UnixTime>,
     turns: (Option<UnixTime>, Option<UnixTime>),
+    /// All its responders are down, and nothing else is the matter.
+    waits: bool,
     /// Clients are handed what was published; `None`: nobody could be asked.
     matches: Option<bool>,
 }
 
 impl Row {
-    /// A certificate as the planner shows it, with what servers hold for it.
+    /// A certificate as the planner shows it, with what servers hold for it; `down` are responders that
+    /// have an alert of their own.
     pub(super) fn of(
         name: Arc<str>,
         fingerprint: Fingerprint,
         not_after: UnixTime,
         view: &CertificateView,
         loaded: &[LoadedView],
+        down: &HashSet<ResponderId>,
     ) -> Row {
+        let waits = |trouble: &Trouble| matches!(trouble, Trouble::Late | Trouble::AtRisk);
         let mut id = fingerprint.to_string();
         id.truncate(16);
         let mismatch = loaded.iter().any(|one| one.mismatch);
@@ -53,6 +59,10 @@ impl Row {
             revoked: view.troubles.contains(&Trouble::Revoked),
             responders: view.responders.len(),
             failures: view.failures,
+            // As `check` blames them.
+            waits: !view.responders.is_empty()
+                && view.responders.iter().all(|one| down.contains(one))
+                && view.troubles.iter().all(waits),
             held: view.held.map(|held| (held.this_update, held.expires)),
             safe_until: view.safe_until.filter(|_| view.deployed),
             turns: view.turns,
@@ -64,7 +74,7 @@ impl Row {
 type Value = fn(&Row) -> Option<i64>;
 
 /// Name, meaning, and how it is read; what has no value is left out.
-const METRICS: [(&str, &str, Value); 13] = [
+const METRICS: [(&str, &str, Value); 14] = [
     ("certificate_not_after_timestamp_seconds", "When the certificate ends", |row| {
         Some(row.not_after.as_secs())
     }),
@@ -88,6 +98,11 @@ const METRICS: [(&str, &str, Value); 13] = [
     ("certificate_failures", "Attempts to refresh its staple that failed in a row", |row| {
         Some(row.failures.into())
     }),
+    (
+        "certificate_waits_for_responder",
+        "All its responders are down (their severity is 2), and nothing else is the matter with it",
+        |row| (row.responders > 0).then_some(row.waits.into()),
+    ),
     ("certificate_served_matches", "Handshakes show what was published", |row| {
         row.matches.map(i64::from)
     }),

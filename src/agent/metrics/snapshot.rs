@@ -54,6 +54,8 @@ pub(super) fn number(severity: Severity) -> i64 {
 impl Agent {
     /// How things stand now.
     pub(in crate::agent) fn snapshot(&self) -> Snapshot {
+        let down = self.planner.responders().filter(|(_, view)| view.down).map(|(id, _)| id);
+        let down = down.collect();
         let ids = self.world.certificates.iter();
         let mut certificates: Vec<Row> = ids
             .filter_map(|(id, known)| {
@@ -66,6 +68,7 @@ impl Agent {
                     known.leaf.not_after(),
                     &view,
                     &loaded,
+                    &down,
                 ))
             })
             .collect();
