@@ -45,6 +45,7 @@ mod storing;
 mod survey;
 mod telling;
 mod told;
+mod sunset;
 mod underway;
 mod warming;
 mod watched;
@@ -224,6 +225,8 @@ pub struct Agent {
     frozen: BTreeSet<Fingerprint>,
     /// Which responders fail, as far as the log was told.
     outages: Outages,
+    /// OCSP URLs that lineages lost at a renewal, by the lineage's name.
+    lost: BTreeMap<String, String>,
     /// Our own OCSP responder, where one is configured.
     answering: Option<Answering>,
     /// What earlier attempts left behind, for certificates that have not been found yet.
@@ -334,6 +337,7 @@ impl Agent {
             frozen: BTreeSet::new(),
             outages: Outages::default(),
             answering: Answering::wanted(&settings),
+            lost: BTreeMap::new(),
             attempts: HashMap::new(),
             answers: HashMap::new(),
             records: Vec::new(),

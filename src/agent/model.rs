@@ -55,7 +55,7 @@ pub fn scan_settings(settings: &Settings) -> discover::Settings {
 pub(super) struct Seen {
     pub(super) leaf: Arc<Certificate>,
     issued: Option<Issued>,
-    names: Vec<Arc<str>>,
+    pub(super) names: Vec<Arc<str>>,
 }
 
 /// A target as a scan shows it.
@@ -134,6 +134,7 @@ impl Agent {
         // All that was there at the start has been read.
         self.checked = Checked::default();
         self.places(wanted);
+        self.look_for_lost(&seen);
         self.gone(&seen, &servers);
         self.all_found();
         self.look_for_issuers(&scan);

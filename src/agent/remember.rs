@@ -37,6 +37,10 @@ impl Agent {
             Ok(frozen) => self.frozen = frozen,
             Err(error) => tracing::error!(%error, "what was frozen is thawed"),
         }
+        self.lost = dir.lost().unwrap_or_else(|error| {
+            tracing::warn!(%error, "which certificates lost their OCSP URL is forgotten");
+            BTreeMap::new()
+        });
         self.checked = dir.checked();
         self.renewals = dir.renewals().unwrap_or_else(|error| {
             tracing::warn!(%error, "earlier attempts to renew are forgotten");

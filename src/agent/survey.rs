@@ -12,7 +12,7 @@ use super::profiles::{ProfileError, Profiles};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::digest::Fingerprint;
-use crate::discover::{Names, Scan, Scanner, Standing};
+use crate::discover::{Names, Scan, Scanner, Standing, former};
 use crate::lint::{Leaf, Lying};
 use crate::ocsp::{Response, verify_again};
 use crate::pki::signature::Checked;
@@ -114,6 +114,45 @@ impl Survey {
                 None => certificate.ocsp_urls(),
             },
             kept: None,
+            lost: None,
+        }
+    }
+
+    /// Puts down what leaves have lost: the responder that the certificate before named. They are looked at
+    /// where something hangs on it: a server is told to staple, or clients demand it.
+    pub fn look_back(&self, leaves: &mut HashMap<Fingerprint, Leaf>, unread: &mut Vec<String>) {
+        let mut hanging = HashSet::new();
+        for (_, deployment) in self.scan.deployments() {
+            let staples = deployment.target().is_some()
+                || deployment.stapling.as_ref().is_some_and(|stapling| stapling.value);
+            for presented in &deployment.certificates {
+                let place = self.scan.place(&presented.file.ours);
+                let leaf = place.and_then(|place| leaves.get(&place.leaf));
+                let leaf = leaf.filter(|leaf| !leaf.is_answered() && !leaf.is_self_signed());
+                let leaf = leaf.filter(|leaf| staples || leaf.must());
+                hanging.extend(leaf.map(|leaf| leaf.certificate.fingerprint()));
+            }
+        }
+        if hanging.is_empty() {
+            return;
+        }
+        let remembered = self.state.lost().unwrap_or_else(|error| {
+            unread.push(format!("{error}: which certificates lost their OCSP URL is not known"));
+            BTreeMap::new()
+        });
+        let lineages = self.scan.lineages.iter();
+        let lineages: Vec<_> =
+            lineages.filter(|one| hanging.contains(&one.leaf.fingerprint())).collect();
+        let lost = on_every_core(&lineages, |lineage| {
+            let former = || former(&lineage.path, lineage.leaf.fingerprint());
+            let known = remembered.get(&*lineage.name).cloned();
+            known.or_else(|| former()?.ocsp_urls().into_iter().next())
+        });
+        for (lineage, url) in lineages.into_iter().zip(lost) {
+            let (Some(leaf), Some(url)) = (leaves.get_mut(&lineage.leaf.fingerprint()), url) else {
+                continue;
+            };
+            leaf.lost.get_or_insert_with(|| url.into());
         }
     }
 

@@ -127,6 +127,19 @@ fn is_history(stem: &str) -> bool {
         && ["cert", "chain", "fullchain"].contains(&base.strip_suffix('-').unwrap_or(base))
 }
 
+/// Of a file that they keep and that holds a leaf: whether its chain is in it, and the number that grows
+/// with each renewal.
+pub(super) fn past(name: &str) -> Option<(bool, u64)> {
+    let (stem, _) = extension(name)?;
+    let base = stem.trim_end_matches(|char: char| char.is_ascii_digit());
+    let whole = match base.strip_suffix('-').unwrap_or(base) {
+        "cert" => false,
+        "fullchain" => true,
+        _ => return None,
+    };
+    Some((whole, stem[base.len()..].parse().ok()?))
+}
+
 /// `chain.pem`, `www.issuer.crt`, `www-ca.pem`.
 fn is_issuer(stem: &str) -> bool {
     let stem = stem.to_ascii_lowercase();

@@ -16,6 +16,7 @@ mod configuration;
 mod exim;
 mod files;
 mod folders;
+mod former;
 mod haproxy;
 mod hitch;
 mod include;
@@ -43,6 +44,7 @@ mod tests;
 mod toy;
 
 pub use apache::{ApacheStapling, RenewWindow, StapleStore};
+pub use former::former;
 pub use model::{
     Address, Context, Deployment, Listener, Origin, Presented, ServerModel, ServerName, Stated,
     Transport, label,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::finding::{Finding, Severity, Step};
 use super::own;
 use super::sources::{Lines, Sharing};
+use super::sunset;
 use super::view::{Block, View};
 use crate::discover::{ApacheStapling, Origin};
 
@@ -162,12 +163,20 @@ fn idle(block: &Block<'_>, origin: &Origin, stapling: &Lines) -> Option<Finding>
             (at, Step::below(at, ["SSLUseStapling off".to_owned()]))
         }
     };
+    let mut why =
+        "Apache staples nothing and complains at every start: AH02218, no OCSP URI in certificate"
+            .to_owned();
+    let lost: Vec<_> = block.shows.iter().filter_map(|(_, _, leaf)| sunset::lost(leaf)).collect();
+    if let Some(first) = lost.first() {
+        why = format!("{first}; {why}");
+    }
+    let all = lost.len() == block.shows.len();
+    let rule = if all { sunset::RULE } else { "stapling-without-responder" };
     let finding = Finding {
         what: format!("`SSLUseStapling on` for {}, which names no OCSP responder", block.names()),
-        why: "Apache staples nothing and complains at every start: AH02218, no OCSP URI in certificate"
-            .to_owned(),
+        why,
         fix: vec![step],
-        ..Finding::at("stapling-without-responder", Severity::Note, at)
+        ..Finding::at(rule, Severity::Note, at)
     };
     Some(about(finding, block.all_names()))
 }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::finding::{Finding, Severity, Step};
 use super::own;
+use super::sunset;
 use super::view::{Block, Leaf, View};
 use crate::discover::{Kind, Presented};
 use crate::pki::Certificate;
@@ -45,11 +46,16 @@ fn about(finding: Finding, block: &Block<'_>, leaf: &Leaf) -> Finding {
     Finding { certificates, server: Some(block.model.kind.to_string()), ..finding }
 }
 
+const UNANSWERABLE: &str =
+    "there is nothing to staple: clients that obey Must-Staple refuse it, whatever is configured";
+
 fn unanswerable(block: &Block<'_>, presented: &Presented, leaf: &Leaf) -> Finding {
     let finding = Finding {
         what: format!("{} carries Must-Staple and names no OCSP responder", leaf.name),
-        why: "there is nothing to staple: clients that obey Must-Staple refuse it, whatever is configured"
-            .to_owned(),
+        why: match sunset::lost(leaf) {
+            Some(lost) => format!("{lost}; {UNANSWERABLE}"),
+            None => UNANSWERABLE.to_owned(),
+        },
         fix: vec![Step::act(format!(
             "have {} issued again without Must-Staple, or by a CA that runs OCSP; if its responder is known, \
              name it under [[issuer]] responders",

@@ -12,7 +12,7 @@
 //! | `staples` | what lies in the staple files |
 //! | `certificates` | Must-Staple without responder, chains, ends, answers without nextUpdate |
 //! | `own` | what the agent itself may not do, and what it could not read |
-//! | `sunset` | certificates that have OCSP behind them, and the order in which to undo it |
+//! | `sunset` | certificates that have lost their OCSP URL, or ask for Must-Staple without one, and the order in which to undo it |
 
 mod apache;
 mod certificates;

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::finding::{Finding, Severity, Step, in_short};
 use super::own;
 use super::sources::{Lines, Sharing};
+use super::sunset;
 use super::view::{Block, View, mixed};
 use crate::discover::{Kind, Origin, Scan};
 
@@ -271,30 +272,47 @@ fn switch_off(block: &Block<'_>, said: &Said) -> Vec<Step> {
 fn without_responder(origin: &Origin, idle: &[&Block<'_>], said: &Said) -> Vec<Finding> {
     // Where clients are refused, that is what there is to say.
     let quiet = |block: &&&Block<'_>| block.shows.iter().all(|(_, _, leaf)| !leaf.must());
-    let finding = |origin: &Origin, names: Vec<String>, fix: Vec<Step>| {
+    let finding = |origin: &Origin, blocks: &[&Block<'_>], fix: Vec<Step>| {
+        let names: Vec<_> = blocks.iter().flat_map(|block| block.all_names()).collect();
+        let mut why = "nginx staples nothing and warns at every start and reload: \"ssl_stapling\" ignored, no \
+                       OCSP responder URL"
+            .to_owned();
+        let leaves: Vec<_> =
+            blocks.iter().flat_map(|block| block.shows.iter().map(|(_, _, leaf)| *leaf)).collect();
+        let lost: Vec<_> = leaves.iter().filter_map(|leaf| sunset::lost(leaf)).collect();
+        if let Some(first) = lost.first() {
+            why = format!(
+                "{first}{}; {why}",
+                match lost.len() {
+                    1 => String::new(),
+                    number => format!(" (as did {} more of them)", number - 1),
+                }
+            );
+        }
+        let all = lost.len() == leaves.len() && !lost.is_empty();
+        let rule = if all { sunset::RULE } else { "stapling-without-responder" };
         Finding {
-        what: format!("`ssl_stapling on` for {}, which names no OCSP responder", in_short(&names)),
-        why: "nginx staples nothing and warns at every start and reload: \"ssl_stapling\" ignored, no OCSP \
-              responder URL"
-            .to_owned(),
-        certificates: names,
-        server: Some("nginx".to_owned()),
-        fix,
-        ..Finding::at("stapling-without-responder", Severity::Note, origin)
-    }
+            what: format!(
+                "`ssl_stapling on` for {}, which names no OCSP responder",
+                in_short(&names)
+            ),
+            why,
+            certificates: names,
+            server: Some("nginx".to_owned()),
+            fix,
+            ..Finding::at(rule, Severity::Note, origin)
+        }
     };
     if idle.iter().filter(quiet).count() == said.stapling.count(origin) {
-        let names = idle.iter().flat_map(|block| block.all_names()).collect();
         let files = idle.iter().filter_map(|block| block.deployment.stapling_file.as_ref());
         let files: std::collections::BTreeSet<_> = files.map(|file| file.origin.clone()).collect();
         let mut fix: Vec<_> =
             files.iter().map(|origin| Step::remove(origin, "ssl_stapling_file")).collect();
         fix.push(Step::remove(origin, "ssl_stapling"));
-        return vec![finding(origin, names, fix)];
+        return vec![finding(origin, idle, fix)];
     }
     let each = idle.iter().filter(quiet);
-    each.map(|block| finding(&block.deployment.origin, block.all_names(), switch_off(block, said)))
-        .collect()
+    each.map(|block| finding(&block.deployment.origin, &[block], switch_off(block, said))).collect()
 }
 
 fn compression(block: &Block<'_>, said: &Said, told: &mut HashSet<Origin>) -> Option<Finding> {

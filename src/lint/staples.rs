@@ -189,6 +189,7 @@ impl Spot<'_> {
         let directives: &[&str] = match self.block.model.kind {
             Kind::Nginx => &["ssl_stapling_file"],
             Kind::Lighttpd => &["ssl.stapling-file"],
+            Kind::Hitch => &["ocsp-resp-file"],
             Kind::Exim => &["tls_ocsp_file"],
             _ => &[],
         };

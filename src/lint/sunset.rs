@@ -1,17 +1,27 @@
 //! Certificates whose CA has ended OCSP, and ACME clients that still ask for Must-Staple: what to undo, and
 //! in which order, so that no client is refused on the way.
 
+use std::collections::HashMap;
+
 use super::finding::{Finding, Severity, Step};
-use super::view::{Block, View};
+use super::view::{Block, Leaf, View};
+use crate::discover::Kind;
+
+/// The rule about what is left over of stapling where a certificate lost its OCSP URL.
+pub(super) const RULE: &str = "ocsp-url-lost";
 
 pub(super) fn judge(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Finding>) {
+    for block in blocks {
+        found.extend(left_over(block));
+    }
+    let by_name = view.leaves.values().map(|leaf| (&*leaf.name, leaf));
+    let by_name: HashMap<&str, &Leaf> =
+        if view.asking.is_empty() { HashMap::new() } else { by_name.collect() };
     for asking in &view.asking {
-        let leaf = view.leaves.values().find(|leaf| leaf.name == asking.certificate);
+        let leaf = by_name.get(&*asking.certificate);
         // With a responder behind it, Must-Staple is the operator's choice.
         let Some(leaf) = leaf.filter(|leaf| !leaf.is_answered()) else { continue };
         let name = &asking.certificate;
-        let presented =
-            blocks.iter().any(|block| block.shows.iter().any(|(_, _, one)| one.name == *name));
         let mut fix = vec![Step::Replace {
             file: asking.file.display().to_string(),
             line: asking.line,
@@ -24,7 +34,6 @@ pub(super) fn judge(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Findi
                  they present the new certificate"
             )));
         }
-        let grave = if leaf.must() || !presented { Severity::Warning } else { Severity::Note };
         found.push(Finding {
             file: Some(asking.file.display().to_string()),
             line: asking.line,
@@ -35,7 +44,42 @@ pub(super) fn judge(view: &View<'_>, blocks: &[Block<'_>], found: &mut Vec<Findi
                 .to_owned(),
             certificates: vec![name.to_string()],
             fix,
-            ..Finding::of("must-staple-at-renewal", grave.max(Severity::Warning))
+            ..Finding::of("must-staple-at-renewal", Severity::Warning)
         });
     }
+}
+
+/// What there is to say of a certificate that lost its OCSP URL.
+pub(super) fn lost(leaf: &Leaf) -> Option<String> {
+    let url = leaf.lost.as_deref()?;
+    Some(format!(
+        "{} lost its OCSP URL at its last renewal: the certificate before it named {url}, so its CA has ended \
+         OCSP, or it comes from another CA",
+        leaf.name
+    ))
+}
+
+/// A staple file that HAProxy, lighttpd, hitch or exim is told of for a certificate that lost its URL: nginx
+/// and Apache are told to staple by a switch, which has a rule of its own.
+fn left_over(block: &Block<'_>) -> Option<Finding> {
+    let directive = match block.model.kind {
+        Kind::Lighttpd => "ssl.stapling-file",
+        Kind::Hitch => "ocsp-resp-file",
+        Kind::Exim => "tls_ocsp_file",
+        _ => return None,
+    };
+    let [(_, _, leaf)] = block.shows.as_slice() else { return None };
+    let (why, file) = (lost(leaf)?, block.deployment.stapling_file.as_ref()?);
+    // Where clients are refused, that is what there is to say.
+    if leaf.must() {
+        return None;
+    }
+    Some(Finding {
+        what: format!("`{directive}` is set for {}, which names no OCSP responder", leaf.name),
+        why,
+        certificates: block.all_names(),
+        server: Some(block.model.kind.to_string()),
+        fix: vec![Step::remove(&file.origin, directive)],
+        ..Finding::at(RULE, Severity::Note, &file.origin)
+    })
 }

@@ -48,6 +48,8 @@ pub struct Leaf {
     pub responders: Vec<String>,
     /// The last good response that the agent keeps.
     pub kept: Option<Staple>,
+    /// The responder that the certificate before it named, where it names none and its servers staple.
+    pub lost: Option<Arc<str>>,
 }
 
 impl Leaf {

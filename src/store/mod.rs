@@ -6,7 +6,7 @@
 //! | `responses/`, `history/` | `responses` | the last good response per certificate, and every one before it |
 //! | `attempts` | `attempts` | failures, waits and validators: what was asked of whom |
 //! | `loaded/` | `loaded` | what each server was last proved to have taken up |
-//! | `issuers/`, `names.json`, `frozen.json`, `checked`, `seed` | `small` | issuers learned by AIA, names once given, what is frozen, signatures found good, the jitter's seed |
+//! | `issuers/`, `names.json`, `frozen.json`, `lost.json`, `checked`, `seed` | `small` | issuers learned by AIA, names once given, what is frozen, OCSP URLs lost at a renewal, signatures found good, the jitter's seed |
 //! | `audit/` | `audit` | the audit trail; made here, written there |
 //! | `lock` | `lock` | one agent at a time |
 //!

@@ -28,6 +28,12 @@ struct Names {
 }
 
 #[derive(Serialize, Deserialize)]
+struct Lost {
+    schema: u32,
+    lost: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Frozen {
     schema: u32,
     frozen: BTreeSet<Fingerprint>,
@@ -88,6 +94,19 @@ impl StateDir {
 }
 
 impl StateDir {
+    /// The OCSP URLs that lineages lost at a renewal, by the lineage's name.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read, or is damaged.
+    pub fn lost(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let path = self.root.join("lost.json");
+        let Some(bytes) = files::read(&path, MAX_NAMES_BYTES)? else { return Ok(BTreeMap::new()) };
+        match serde_json::from_slice::<Lost>(&bytes) {
+            Ok(read) => Ok(read.lost),
+            Err(error) => Err(StoreError::Damaged { path, reason: error.to_string() }),
+        }
+    }
+
     /// The certificates that were seen before, as [`Store::remember_seen`] left them; `None` where that was
     /// never done or cannot be told.
     pub fn seen(&self) -> Option<Vec<Fingerprint>> {
@@ -138,6 +157,16 @@ impl Store {
         let frozen = Frozen { schema: 1, frozen: frozen.clone() };
         let text = serde_json::to_vec_pretty(&frozen).expect("digests are plain data");
         Ok(files::write(&self.dir.root.join("frozen.json"), &text, 0o644)?)
+    }
+
+    /// Remembers which lineages lost which OCSP URL.
+    ///
+    /// # Errors
+    /// The disk may be full.
+    pub fn remember_lost(&self, lost: &BTreeMap<String, String>) -> Result<(), StoreError> {
+        let lost = Lost { schema: 1, lost: lost.clone() };
+        let text = serde_json::to_vec_pretty(&lost).expect("text is plain data");
+        Ok(files::write(&self.dir.root.join("lost.json"), &text, 0o644)?)
     }
 
     /// Remembers an issuer that was fetched.

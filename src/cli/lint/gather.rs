@@ -24,7 +24,8 @@ pub(in crate::cli) fn view<'a>(
     only: Option<Fingerprint>,
     problems: &mut Vec<String>,
 ) -> View<'a> {
-    let leaves = survey.leaves(only);
+    let mut leaves = survey.leaves(only);
+    survey.look_back(&mut leaves, problems);
     let staples = survey.staples(&leaves, only);
     for lying in staples.values() {
         if let lint::Lying::Hidden(why) = lying {

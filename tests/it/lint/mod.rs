@@ -6,3 +6,4 @@ mod host;
 mod narrow;
 mod rules;
 mod stock;
+mod sunset;

@@ -14,14 +14,14 @@ use crate::support::port::free_port;
 use crate::support::program::program;
 
 /// What `lint` says: its exit status and the findings.
-fn lint(agent: &Agent) -> (i32, Vec<Value>) {
+pub(super) fn lint(agent: &Agent) -> (i32, Vec<Value>) {
     let said = agent.command(&["lint", "--format", "json"]);
     let document: Value =
         serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
     (said.code, document["findings"].as_array().expect("findings").clone())
 }
 
-fn rules(findings: &[Value]) -> Vec<&str> {
+pub(super) fn rules(findings: &[Value]) -> Vec<&str> {
     findings.iter().map(|one| one["rule"].as_str().expect("a rule")).collect()
 }
 
