@@ -37,10 +37,13 @@ impl Agent {
     pub(super) fn write_status(&mut self) {
         self.status_due = None;
         let begun = Instant::now();
-        let document = self.document();
-        self.say_status(&document);
-        let json = serde_json::to_vec(&document).expect("plain data is JSON");
-        let written = files::replace(&self.status_file(), &json, 0o644);
+        let briefs = self.briefs();
+        self.say_status(&briefs);
+        let document = self.told(&briefs);
+        let written = files::replace_by(&self.status_file(), 0o644, &|file| {
+            Ok(serde_json::to_writer(file, &document)?)
+        });
+        drop(briefs);
         self.status_stale = written.is_err();
         if let Err(error) = written {
             self.complain(error.to_string());

@@ -10,6 +10,7 @@
 
 mod answering;
 mod asking;
+mod brief;
 mod calling;
 mod ensure;
 mod expiring;
@@ -30,6 +31,7 @@ mod once;
 mod outages;
 mod page;
 mod perform;
+mod pieces;
 mod places;
 mod prepare;
 mod profiles;
@@ -42,10 +44,10 @@ mod server;
 mod sighting;
 pub mod status;
 mod storing;
+mod sunset;
 mod survey;
 mod telling;
 mod told;
-mod sunset;
 mod underway;
 mod warming;
 mod watched;
@@ -57,7 +59,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -90,6 +91,7 @@ use message::Message;
 pub use model::scan_settings;
 pub use once::{hook_here, import_here, look, refresh_here};
 use outages::Outages;
+use pieces::Pieces;
 pub use profiles::ProfileError;
 use profiles::Profiles;
 use refreshing::Refreshing;
@@ -223,10 +225,10 @@ pub struct Agent {
     sha1_wanted: HashSet<CertId>,
     /// Certificates whose published staples stay.
     frozen: BTreeSet<Fingerprint>,
-    /// Which responders fail, as far as the log was told.
-    outages: Outages,
     /// OCSP URLs that lineages lost at a renewal, by the lineage's name.
     lost: BTreeMap<String, String>,
+    /// Which responders fail, as far as the log was told.
+    outages: Outages,
     /// Our own OCSP responder, where one is configured.
     answering: Option<Answering>,
     /// What earlier attempts left behind, for certificates that have not been found yet.
@@ -335,9 +337,9 @@ impl Agent {
             underway: Underway::default(),
             sha1_wanted: HashSet::new(),
             frozen: BTreeSet::new(),
+            lost: BTreeMap::new(),
             outages: Outages::default(),
             answering: Answering::wanted(&settings),
-            lost: BTreeMap::new(),
             attempts: HashMap::new(),
             answers: HashMap::new(),
             records: Vec::new(),
@@ -506,9 +508,11 @@ impl Agent {
     fn answer(&mut self, call: Call) {
         match call.order {
             Order::Status => {
-                let json = serde_json::to_vec(&self.document()).expect("plain data is JSON");
+                let mut pieces =
+                    Pieces::new(|piece| call.replies.send(piece).map_err(|_| pieces::Left));
                 // Whoever hung up does not want to know.
-                let _ = call.replies.send(Bytes::from(json));
+                let told = serde_json::to_writer(&mut pieces, &self.told(&self.briefs()));
+                let _ = told.map(|()| pieces.finish());
             }
             // Dropping the replies is the answer: this loop goes round.
             Order::Alive => {}

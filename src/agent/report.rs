@@ -24,18 +24,15 @@ pub(super) fn reason(why: Why) -> &'static str {
 }
 
 impl Agent {
-    /// The status document as of now.
+    /// The status document as of now, whole; what the agent itself hands out is told in pieces.
     pub(super) fn document(&self) -> Document {
-        let ids = self.world.certificates.keys();
-        let mut certificates: Vec<_> = ids.filter_map(|id| self.certificate_status(*id)).collect();
-        certificates.sort_by(|one, other| {
-            // What hurts comes first, and without any staple least slack of all.
-            let slack = |status: &CertificateStatus| status.slack_seconds.unwrap_or(i64::MAX);
-            let pressing = other.severity.cmp(&one.severity);
-            pressing
-                .then_with(|| slack(one).cmp(&slack(other)))
-                .then_with(|| one.name.cmp(&other.name))
-        });
+        let order = self.briefs();
+        let all = order.iter().filter_map(|brief| self.certificate_status(brief.id));
+        self.document_of(all.collect())
+    }
+
+    /// The same, with what is to be said of certificates.
+    pub(super) fn document_of<C>(&self, certificates: C) -> Document<C> {
         let mut servers: Vec<_> = self.world.servers.keys().copied().collect();
         servers.sort_unstable();
         Document {
@@ -75,9 +72,7 @@ impl Agent {
         let view = self.planner.certificate(id)?;
         let now = self.clock.now().wall;
         let held = known.held.as_ref();
-        let effective_expiry = held.map(|staple| {
-            staple.expires().min(staple.this_update() + self.settings.policy.max_age)
-        });
+        let effective_expiry = self.effective_expiry(known);
         let state = state(known, effective_expiry, now);
         let places: Vec<_> =
             view.targets.iter().filter_map(|id| self.world.places.get(id)).collect();
@@ -112,6 +107,12 @@ impl Agent {
             targets: view.targets.iter().filter_map(|id| self.target_status(known, *id)).collect(),
             served: self.served(&view, &places),
         })
+    }
+
+    /// When clients stop believing the staple held.
+    pub(super) fn effective_expiry(&self, known: &Known) -> Option<UnixTime> {
+        let staple = known.held.as_ref()?;
+        Some(staple.expires().min(staple.this_update() + self.settings.policy.max_age))
     }
 
     fn target_status(&self, known: &Known, id: plan::TargetId) -> Option<TargetStatus> {
@@ -182,7 +183,7 @@ fn subject(known: &Known) -> String {
     }
 }
 
-fn state(known: &Known, effective_expiry: Option<UnixTime>, now: UnixTime) -> State {
+pub(super) fn state(known: &Known, effective_expiry: Option<UnixTime>, now: UnixTime) -> State {
     match (&known.held, effective_expiry) {
         (Some(_), Some(expiry)) if expiry <= now => State::Expired,
         (Some(staple), _) => staple.status().into(),

@@ -3,13 +3,14 @@
 use sd_notify::NotifyState;
 
 use super::Agent;
-use super::status::{Document, Severity};
+use super::brief::Brief;
+use super::status::Severity;
 use crate::time::format_duration;
 
 impl Agent {
     /// Tells the service manager how things stand, where that is news.
-    pub(super) fn say_status(&mut self, document: &Document) {
-        let line = line(document);
+    pub(super) fn say_status(&mut self, certificates: &[Brief]) {
+        let line = line(self.ready, certificates);
         if self.said != line {
             // Whoever started the agent by hand does not listen.
             let _ = sd_notify::notify(&[NotifyState::Status(&line)]);
@@ -19,17 +20,15 @@ impl Agent {
 }
 
 /// `14 certificates, least slack 3d 2h (www)`.
-fn line(document: &Document) -> String {
-    let certificates = &document.certificates;
+fn line(ready: bool, certificates: &[Brief]) -> String {
     let mut line = match certificates.len() {
         1 => "1 certificate".to_owned(),
         number => format!("{number} certificates"),
     };
-    if !document.agent.ready {
+    if !ready {
         line += ", the first pass is under way";
     }
-    let slack =
-        |one: &super::status::CertificateStatus| Some((one.slack_seconds?, one.name.clone()));
+    let slack = |one: &Brief| Some((one.slack_seconds?, one.name.clone()));
     match certificates.iter().filter_map(slack).min() {
         Some((slack, name)) if slack < 0 => line += &format!(", the staple of {name} ran out"),
         Some((slack, name)) => {
@@ -48,38 +47,44 @@ fn line(document: &Document) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::status::State;
+    use crate::plan::CertId;
+    use crate::time::UnixTime;
 
     /// `line` for certificates of these names, slacks and severities.
-    fn check(ready: bool, certificates: &[(&str, Option<i64>, &str)], expected: &str) {
-        let certificates = certificates.iter().map(|(name, slack, severity)| {
-            serde_json::json!({
-                "name": name, "fingerprint": "00".repeat(32), "subject": name, "must_staple": true,
-                "state": "good", "reason": "", "severity": severity, "slack_seconds": slack,
-                "failures": 0, "not_after": "2027-01-01T00:00:00Z", "responders": [], "targets": [],
+    fn check(ready: bool, certificates: &[(&str, Option<i64>, Severity)], expected: &str) {
+        let briefs: Vec<_> = (0..)
+            .zip(certificates)
+            .map(|(id, (name, slack, severity))| Brief {
+                id: CertId(id),
+                name: (*name).into(),
+                severity: *severity,
+                state: State::Good,
+                slack_seconds: *slack,
+                not_after: UnixTime::MAX,
+                must_staple: true,
+                placed: true,
             })
-        });
-        let document = serde_json::json!({
-            "schema": 1, "at": "2026-11-22T00:00:00Z",
-            "agent": {"version": "1", "pid": 1, "ready": ready, "clock_suspect": false},
-            "certificates": certificates.collect::<Vec<_>>(), "servers": [], "responders": [],
-            "problems": [],
-        });
-        let document = serde_json::from_value(document).expect("a status document");
-        assert_eq!(line(&document), expected);
+            .collect();
+        assert_eq!(line(ready, &briefs), expected);
     }
 
     #[test]
     fn how_things_stand() {
         check(true, &[], "0 certificates");
-        check(false, &[("a", None, "ok")], "1 certificate, the first pass is under way");
+        check(false, &[("a", None, Severity::Ok)], "1 certificate, the first pass is under way");
         check(
             true,
-            &[("a", Some(400_000), "ok"), ("www", Some(266_400), "ok"), ("b", None, "info")],
+            &[
+                ("a", Some(400_000), Severity::Ok),
+                ("www", Some(266_400), Severity::Ok),
+                ("b", None, Severity::Info),
+            ],
             "3 certificates, least slack 3d 2h (www)",
         );
         check(
             true,
-            &[("a", Some(-5), "critical"), ("b", Some(60), "ok")],
+            &[("a", Some(-5), Severity::Critical), ("b", Some(60), Severity::Ok)],
             "2 certificates, the staple of a ran out, 1 critical: see `staplekeeper status`",
         );
     }

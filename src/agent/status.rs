@@ -12,8 +12,10 @@ use crate::time::UnixTime;
 pub const SCHEMA: u32 = 1;
 
 /// Everything the agent knows, at one instant. Times are RFC 3339, UTC.
+///
+/// `C` is whatever is written as, or read from, the list of certificates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Document {
+pub struct Document<C = Vec<CertificateStatus>> {
     /// [`SCHEMA`].
     pub schema: u32,
     /// When this was true.
@@ -21,7 +23,7 @@ pub struct Document {
     /// Who says so.
     pub agent: AgentStatus,
     /// Every certificate, the one with the least slack first.
-    pub certificates: Vec<CertificateStatus>,
+    pub certificates: C,
     /// Every configured server.
     pub servers: Vec<ServerStatus>,
     /// Every responder that some certificate names.

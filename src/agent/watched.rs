@@ -3,16 +3,18 @@
 //! What is shown is read in the loop, which alone may, into values of its own; making text of it is done
 //! elsewhere, since ten thousand certificates make megabytes.
 
+use std::cell::Cell;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::message::Message;
-use super::metrics::{Counters, render};
+use super::metrics::{Counters, Snapshot, render};
+use super::pieces::{Left, Pieces};
 use super::{Agent, page};
 use crate::config::settings::Listen;
 use crate::files;
@@ -83,21 +85,18 @@ impl Agent {
     /// Answers a visitor.
     pub(super) fn visited(&mut self, visit: Visit) {
         let Visit { wanted, reply } = visit;
-        let render: Box<dyn FnOnce() -> Bytes + Send> = match wanted {
+        let shown = match wanted {
             Wanted::Metrics { open } => {
                 let Some(counters) = self.watched.counters.clone() else { return };
-                let snapshot = self.snapshot();
-                Box::new(move || render(&counters, snapshot, open).into())
+                Shown::Metrics(counters, self.snapshot(), open)
             }
-            Wanted::Page { query } => {
-                let document = self.document();
-                Box::new(move || page::render(&document, &query).into())
-            }
-            Wanted::Style => Box::new(|| Bytes::from_static(page::STYLE.as_bytes())),
+            Wanted::Page { query } => Shown::Page(Box::new(self.page(&query))),
+            Wanted::Style => Shown::Style,
         };
         tokio::task::spawn_blocking(move || {
+            let mut pieces = Pieces::new(|piece| reply.blocking_send(piece).map_err(|_| Left));
             // Whoever left does not want to know.
-            let _ = reply.send(render());
+            let _ = shown.write(&mut pieces).map(|()| pieces.finish());
         });
     }
 
@@ -136,8 +135,20 @@ impl Agent {
         (self.watched.stale, self.watched.writing) = (false, true);
         let (snapshot, outbox) = (self.snapshot(), self.outbox.clone());
         tokio::task::spawn_blocking(move || {
-            let text = render(&counters, snapshot, false);
-            let trouble = files::replace(&path, text.as_bytes(), 0o644).err();
+            let snapshot = Cell::new(Some(snapshot));
+            let written = files::replace_by(&path, 0o644, &|file| {
+                let snapshot = snapshot.take().expect("one file is written, once");
+                let mut failed = Ok(());
+                let mut pieces = Pieces::new(|piece| {
+                    file.write_all(&piece).map_err(|error| {
+                        failed = Err(error);
+                        Left
+                    })
+                });
+                let _ = render(&counters, snapshot, false, &mut pieces).map(|()| pieces.finish());
+                failed
+            });
+            let trouble = written.err();
             // The loop has ended where nobody receives.
             let _ = outbox.send(Message::TextfileWritten(trouble.map(|error| error.to_string())));
         });
@@ -149,6 +160,23 @@ impl Agent {
         if let Some(trouble) = trouble {
             self.watched.stale = true;
             self.complain(trouble);
+        }
+    }
+}
+
+/// What a visitor is shown, read and not yet written.
+enum Shown {
+    Metrics(Arc<Counters>, Snapshot, bool),
+    Page(Box<page::Page>),
+    Style,
+}
+
+impl Shown {
+    fn write(self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Shown::Metrics(counters, snapshot, open) => render(&counters, snapshot, open, out),
+            Shown::Page(page) => out.write_str(&page.render()),
+            Shown::Style => out.write_str(page::STYLE),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use clean::{clean, remove};
 pub use read::read;
-pub use write::{Entry, replace, write, write_many};
+pub use write::{Entry, replace, replace_by, write, write_many};
 
 /// Temporary names begin so, then the pid and something random.
 const PREFIX: &str = ".staplekeeper-";

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,8 @@ use super::{FileError, PREFIX, SUFFIX, Step, folder_of, follow};
 
 /// Up to so many files or folders are synced one by one.
 const FEW: usize = 8;
+/// What is made while it is written goes to the file in such pieces.
+const BUFFER: usize = 64 * 1024;
 
 /// A file to write.
 #[derive(Clone, Debug)]
@@ -61,9 +63,17 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 /// # Errors
 /// The step that failed; the old file is untouched.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    let entry = Entry { path: path.to_owned(), bytes, mode, also: None };
-    let batch =
-        Batch { durable: false, ..Batch::new(std::slice::from_ref(&entry), &|_, _| Ok(())) };
+    replace_by(path, mode, &|file| file.write_all(bytes))
+}
+
+/// The same for what is made while it is written: megabytes that need not be held.
+///
+/// # Errors
+/// The step that failed, or what `body` says; the old file is untouched.
+pub fn replace_by(path: &Path, mode: u32, body: &Body<'_>) -> Result<(), FileError> {
+    let entry = Entry { path: path.to_owned(), bytes: &[], mode, also: None };
+    let batch = Batch::new(std::slice::from_ref(&entry), &|_, _| Ok(()));
+    let batch = Batch { durable: false, body: Some(body), ..batch };
     batch.run().pop().expect("an outcome for each entry")
 }
 
@@ -80,6 +90,9 @@ pub fn write_many(entries: &[Entry<'_>]) -> Vec<Result<(), FileError>> {
     Batch::new(entries, &|_, _| Ok(())).run()
 }
 
+/// Writes what a file is to hold.
+pub(super) type Body<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
+
 /// May fail a step, or end the process there; only tests do.
 type Watch<'a> = dyn Fn(Step, &Path) -> io::Result<()> + 'a;
 
@@ -87,6 +100,8 @@ struct Batch<'a> {
     entries: &'a [Entry<'a>],
     watch: &'a Watch<'a>,
     durable: bool,
+    /// Written in place of each entry's bytes.
+    body: Option<&'a Body<'a>>,
     prefix: String,
     folders: HashMap<PathBuf, Folder>,
 }
@@ -113,7 +128,7 @@ type Outcome<T> = Result<T, FileError>;
 impl<'a> Batch<'a> {
     fn new(entries: &'a [Entry<'a>], watch: &'a Watch<'a>) -> Self {
         let prefix = format!("{PREFIX}{}-", std::process::id());
-        Batch { entries, watch, durable: true, prefix, folders: HashMap::new() }
+        Batch { entries, watch, durable: true, body: None, prefix, folders: HashMap::new() }
     }
 
     fn run(mut self) -> Vec<Outcome<()>> {
@@ -158,7 +173,14 @@ impl<'a> Batch<'a> {
         let mut temporary = self.step(entry, Step::Create, || {
             tempfile::Builder::new().prefix(&self.prefix).suffix(SUFFIX).tempfile_in(at)
         })?;
-        self.step(entry, Step::Write, || temporary.write_all(entry.bytes))?;
+        self.step(entry, Step::Write, || match self.body {
+            None => temporary.write_all(entry.bytes),
+            Some(body) => {
+                let mut buffered = BufWriter::with_capacity(BUFFER, &mut temporary);
+                body(&mut buffered)?;
+                buffered.flush()
+            }
+        })?;
         self.step(entry, Step::Dress, || {
             dress(temporary.as_file(), entry.mode, &place, old.as_ref(), folder.owner)?;
             entry.also.as_deref().map_or(Ok(()), |also| second_name(temporary.path(), also))

@@ -10,12 +10,15 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName,
     HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -25,13 +28,15 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::responder::{Address, make_way};
 
 /// Visitors at a time; further ones wait to be let in.
 const MOST_VISITORS: usize = 16;
+/// Pieces of an answer that wait for a slow reader; the rest has not been made yet.
+const MOST_PIECES: usize = 2;
 /// How long a visitor may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a visit may last altogether: megabytes to a slow reader.
@@ -77,8 +82,8 @@ impl Wanted {
 pub struct Visit {
     /// For this.
     pub wanted: Wanted,
-    /// Takes it.
-    pub reply: oneshot::Sender<Bytes>,
+    /// Takes it, in pieces; dropping it ends the answer.
+    pub reply: mpsc::Sender<Bytes>,
 }
 
 /// A place that cannot be listened on.
@@ -191,7 +196,7 @@ where
     drop(seat);
 }
 
-type Reply = Response<Full<Bytes>>;
+type Reply = Response<BoxBody<Bytes, Infallible>>;
 
 async fn answer(
     request: Request<Incoming>,
@@ -203,16 +208,38 @@ async fn answer(
         Err(refusal) => return Ok(*refusal),
     };
     let media_type = wanted.media_type();
-    let (reply, ready) = oneshot::channel();
+    let (reply, mut ready) = mpsc::channel(MOST_PIECES);
     // The agent may be stopping; whoever waits is told so.
     let sent = visits.send(Visit { wanted, reply }).await;
-    let body = match (sent, ready.await) {
-        (Ok(()), Ok(body)) => body,
+    let body = match (sent, ready.recv().await) {
+        (Ok(()), Some(first)) => Told { first: Some(first), rest: ready }.boxed(),
         _ => return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping\n".into())),
     };
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(body);
     describe(response.headers_mut(), media_type);
     Ok(response)
+}
+
+/// An answer that is made while it is sent.
+struct Told {
+    first: Option<Bytes>,
+    rest: mpsc::Receiver<Bytes>,
+}
+
+impl Body for Told {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = match self.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => self.rest.poll_recv(context),
+        };
+        piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
 }
 
 fn describe(headers: &mut HeaderMap, media_type: &'static str) {
@@ -270,7 +297,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn plain(status: StatusCode, text: String) -> Reply {
-    let mut response = Response::new(Full::from(text));
+    let mut response = Response::new(Full::from(text).boxed());
     *response.status_mut() = status;
     describe(response.headers_mut(), "text/plain; charset=utf-8");
     response

@@ -1,30 +1,56 @@
 //! The two text formats. OpenMetrics 1.0 is what the encoder writes; the older 0.0.4, which the textfile
 //! collector and tools at the shell read, differs in the lines of comment only.
 
+use std::fmt;
+
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
 use super::{Counters, PREFIX, Snapshot};
 
-/// Writes everything: `open` for OpenMetrics, else 0.0.4.
-pub(in crate::agent) fn render(counters: &Counters, snapshot: Snapshot, open: bool) -> String {
+/// Writes everything to `out`: `open` for OpenMetrics, else 0.0.4.
+///
+/// # Errors
+/// What `out` says.
+pub(in crate::agent) fn render<W: fmt::Write>(
+    counters: &Counters,
+    snapshot: Snapshot,
+    open: bool,
+    out: &mut W,
+) -> fmt::Result {
     let mut standing = Registry::with_prefix(PREFIX);
     standing.register_collector(Box::new(snapshot));
-    let mut text = String::new();
-    let written = encode_registry(&mut text, &standing)
-        .and_then(|()| encode_registry(&mut text, &counters.registry))
-        .and_then(|()| encode_eof(&mut text));
-    written.expect("a string takes whatever is written");
-    if open { text } else { older(&text) }
+    match open {
+        true => all(&standing, counters, out),
+        false => all(&standing, counters, &mut Older::of(out)),
+    }
 }
 
-/// OpenMetrics in the words of 0.0.4: a counter is called what its sample is called, `info` is a gauge.
-fn older(text: &str) -> String {
-    let mut older = String::with_capacity(text.len());
-    let mut help: Option<(&str, &str)> = None;
-    for line in text.split_inclusive('\n') {
+fn all(standing: &Registry, counters: &Counters, out: &mut impl fmt::Write) -> fmt::Result {
+    encode_registry(out, standing)?;
+    encode_registry(out, &counters.registry)?;
+    encode_eof(out)
+}
+
+/// OpenMetrics in the words of 0.0.4, line by line: a counter is called what its sample is called, `info`
+/// is a gauge.
+struct Older<'a, W> {
+    out: &'a mut W,
+    /// What there is of a line.
+    line: String,
+    /// A metric's name and meaning, until its kind is known.
+    help: Option<(String, String)>,
+}
+
+impl<'a, W: fmt::Write> Older<'a, W> {
+    fn of(out: &'a mut W) -> Self {
+        Older { out, line: String::new(), help: None }
+    }
+
+    fn told(&mut self) -> fmt::Result {
+        let line = &self.line;
         if let Some(rest) = line.strip_prefix("# HELP ") {
-            help = rest.split_once(' ');
+            self.help = rest.split_once(' ').map(|(name, words)| (name.into(), words.into()));
         } else if let Some((name, kind)) =
             line.strip_prefix("# TYPE ").and_then(|rest| rest.trim_end().split_once(' '))
         {
@@ -33,19 +59,34 @@ fn older(text: &str) -> String {
                 "info" => ("_info", "gauge"),
                 _ => ("", kind),
             };
-            if let Some((_, words)) = help.take() {
-                older += &format!("# HELP {name}{suffix} {words}");
+            if let Some((_, words)) = self.help.take() {
+                write!(self.out, "# HELP {name}{suffix} {words}")?;
             }
-            older += &format!("# TYPE {name}{suffix} {kind}\n");
+            writeln!(self.out, "# TYPE {name}{suffix} {kind}")?;
         } else if !line.starts_with("# ") {
-            older += line;
+            self.out.write_str(line)?;
         }
+        self.line.clear();
+        Ok(())
     }
-    older
+}
+
+impl<W: fmt::Write> fmt::Write for Older<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive('\n') {
+            self.line.push_str(part);
+            if part.ends_with('\n') {
+                self.told()?;
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]
@@ -57,6 +98,14 @@ mod tests {
                       a_fetch_total{b=\"# c\"} 1\n# HELP a_build_info The version\n\
                       # TYPE a_build_info gauge\na_build_info{v=\"1\"} 1\n\
                       # HELP a_up Up.\n# TYPE a_up gauge\na_up 0\n";
-        assert_eq!(older(open), wanted);
+        for length in [1, 3, 1000] {
+            let mut told = String::new();
+            let mut older = Older::of(&mut told);
+            // In whatever pieces it comes.
+            for piece in open.as_bytes().chunks(length) {
+                older.write_str(std::str::from_utf8(piece).expect("ASCII")).expect("a string");
+            }
+            assert_eq!(told, wanted);
+        }
     }
 }

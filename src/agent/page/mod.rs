@@ -8,9 +8,11 @@ mod rows;
 
 use std::fmt::{self, Write as _};
 
+use super::Agent;
+use super::brief::Brief;
 use super::status::{Document, ResponderStatus, ServerStatus, Severity};
 use crate::time::{UnixTime, format_duration};
-use rows::{Leaf, sorted};
+use rows::{Leaf, sort};
 
 /// The page's style sheet.
 pub(super) const STYLE: &str = include_str!("style.css");
@@ -48,17 +50,39 @@ fn word(severity: Severity) -> &'static str {
     }
 }
 
-/// The page, as `query` wants it sorted and opened.
-pub(super) fn render(document: &Document, query: &str) -> String {
-    let leaf = Leaf::of(query);
-    let mut page = String::new();
-    // A string takes whatever is written.
-    let _ = write(&mut page, document, &leaf);
-    page
+/// What the page shows.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// With the certificates of one leaf.
+    document: Document,
+    /// All certificates, in the order that is wanted.
+    all: Vec<Brief>,
+    leaf: Leaf,
 }
 
-fn write(page: &mut String, document: &Document, leaf: &Leaf) -> fmt::Result {
-    let worst = worst(document);
+impl Agent {
+    /// The page as of now, as `query` wants it sorted and opened.
+    pub(super) fn page(&self, query: &str) -> Page {
+        let leaf = Leaf::of(query);
+        let mut all = self.briefs();
+        sort(&mut all, leaf.sort);
+        let shown = leaf.part(&all).iter().filter_map(|brief| self.certificate_status(brief.id));
+        Page { document: self.document_of(shown.collect()), all, leaf }
+    }
+}
+
+impl Page {
+    /// As HTML.
+    pub(super) fn render(&self) -> String {
+        let mut page = String::new();
+        // A string takes whatever is written.
+        let _ = write(&mut page, self);
+        page
+    }
+}
+
+fn write(page: &mut String, Page { document, all, leaf }: &Page) -> fmt::Result {
+    let worst = worst(document, all);
     write!(
         page,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -68,11 +92,10 @@ fn write(page: &mut String, document: &Document, leaf: &Leaf) -> fmt::Result {
          </head>\n<body>\n",
         word(worst)
     )?;
-    header(page, document, worst)?;
+    header(page, document, all, worst)?;
     attention(page, document)?;
     page.push_str("<main>\n<h2 id=\"certificates\">Certificates</h2>\n");
-    let order = sorted(&document.certificates, leaf.sort);
-    leaf.table(page, document, &order)?;
+    leaf.table(page, document, all.len())?;
     page.push_str("</main>\n");
     servers(page, document)?;
     responders(page, &document.responders)?;
@@ -86,8 +109,8 @@ fn write(page: &mut String, document: &Document, leaf: &Leaf) -> fmt::Result {
     )
 }
 
-fn worst(document: &Document) -> Severity {
-    let certificates = document.certificates.iter().map(|one| one.severity);
+fn worst(document: &Document, all: &[Brief]) -> Severity {
+    let certificates = all.iter().map(|one| one.severity);
     let servers = document.servers.iter().map(|one| one.severity);
     let responders = document.responders.iter().map(|one| one.severity);
     let clock = if document.agent.clock_suspect { Severity::Warning } else { Severity::Ok };
@@ -97,8 +120,7 @@ fn worst(document: &Document) -> Severity {
     worst.max(clock)
 }
 
-fn header(page: &mut String, document: &Document, worst: Severity) -> fmt::Result {
-    let all = &document.certificates;
+fn header(page: &mut String, document: &Document, all: &[Brief], worst: Severity) -> fmt::Result {
     let of = |severity| all.iter().filter(|one| one.severity == severity).count();
     let sentence = match worst {
         Severity::Critical => "Clients break, or soon will",
@@ -126,7 +148,7 @@ fn header(page: &mut String, document: &Document, worst: Severity) -> fmt::Resul
     if must > 0 {
         writeln!(page, "<li><b>{must}</b> Must-Staple</li>")?;
     }
-    let deployed = all.iter().filter(|one| !one.targets.is_empty());
+    let deployed = all.iter().filter(|one| one.placed);
     let least = deployed.filter_map(|one| Some((one.slack_seconds?, &one.name))).min();
     if let Some((slack, name)) = least {
         writeln!(page, "<li><b>{}</b> least slack ({})</li>", left(slack), Text(name))?;

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{ON_A_PAGE, Text, left, until, word};
+use crate::agent::brief::Brief;
 use crate::agent::status::{CertificateStatus, Document, Served, Severity, State, Trouble};
 
 /// What the table is sorted by.
@@ -49,20 +50,21 @@ impl Leaf {
         leaf
     }
 
-    /// Writes this page of the table.
-    pub(super) fn table(
-        &self,
-        page: &mut String,
-        document: &Document,
-        order: &[&CertificateStatus],
-    ) -> fmt::Result {
-        if order.is_empty() {
+    /// Those of all certificates that are on this page.
+    pub(super) fn part<'a>(&self, all: &'a [Brief]) -> &'a [Brief] {
+        let number = self.number.min(all.len().div_ceil(ON_A_PAGE)).max(1);
+        all.chunks(ON_A_PAGE).nth(number - 1).unwrap_or_default()
+    }
+
+    /// Writes this page of the table: the document's certificates, out of so many.
+    pub(super) fn table(&self, page: &mut String, document: &Document, all: usize) -> fmt::Result {
+        if all == 0 {
             page.push_str("<p>None was found yet.</p>\n");
             return Ok(());
         }
-        let last = order.len().div_ceil(ON_A_PAGE);
+        let last = all.div_ceil(ON_A_PAGE);
         let number = self.number.min(last);
-        self.links(page, number, last, order.len())?;
+        self.links(page, number, last, all)?;
         page.push_str("<table>\n<thead><tr>");
         for (title, word, sort) in COLUMNS {
             match sort {
@@ -76,10 +78,12 @@ impl Leaf {
             }
         }
         page.push_str("</tr></thead>\n<tbody>\n");
-        let shown = order.chunks(ON_A_PAGE).nth(number - 1).unwrap_or_default();
-        shown.iter().try_for_each(|certificate| row(page, certificate, document))?;
+        document
+            .certificates
+            .iter()
+            .try_for_each(|certificate| row(page, certificate, document))?;
         page.push_str("</tbody>\n</table>\n");
-        self.links(page, number, last, order.len())
+        self.links(page, number, last, all)
     }
 
     /// To the other pages, where there are any.
@@ -104,16 +108,14 @@ impl Leaf {
     }
 }
 
-/// The certificates in this order.
-pub(super) fn sorted(all: &[CertificateStatus], sort: Sort) -> Vec<&CertificateStatus> {
-    let mut order: Vec<_> = all.iter().collect();
+/// Puts the certificates, which are in the document's order, in this one.
+pub(super) fn sort(all: &mut [Brief], sort: Sort) {
     match sort {
         Sort::Slack => {}
-        Sort::Name => order.sort_by(|one, other| one.name.cmp(&other.name)),
-        Sort::State => order.sort_by_key(|one| (state(one.state), std::cmp::Reverse(one.severity))),
-        Sort::Ends => order.sort_by_key(|one| one.not_after),
+        Sort::Name => all.sort_by(|one, other| one.name.cmp(&other.name)),
+        Sort::State => all.sort_by_key(|one| (state(one.state), std::cmp::Reverse(one.severity))),
+        Sort::Ends => all.sort_by_key(|one| one.not_after),
     }
-    order
 }
 
 fn state(state: State) -> &'static str {
