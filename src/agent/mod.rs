@@ -89,7 +89,7 @@ pub use freezing::freeze_here;
 use hooking::Hookings;
 use message::Message;
 pub use model::scan_settings;
-pub use once::{hook_here, import_here, look, refresh_here};
+pub use once::{hook_here, import_here, look, look_at, refresh_here};
 use outages::Outages;
 use pieces::Pieces;
 pub use profiles::ProfileError;

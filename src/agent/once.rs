@@ -8,9 +8,10 @@ use nix::unistd::getuid;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::model::Scanned;
 use super::refreshing::Progress;
 use super::status::Document;
-use super::{Agent, StartError};
+use super::{Agent, StartError, Survey};
 use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::happening::Happening;
@@ -114,6 +115,18 @@ pub async fn look(settings: Settings) -> Result<Document, StartError> {
     while !agent.scanned {
         agent.step().await;
     }
+    agent.look_at_expiry();
+    Ok(agent.document())
+}
+
+/// The same about what `survey` has found: everything is looked at once.
+///
+/// # Errors
+/// [`StartError`].
+pub fn look_at(settings: Settings, survey: &Survey) -> Result<Document, StartError> {
+    let mut agent = Agent::with(settings, Arc::new(SystemClock), None)?;
+    let (scanner, names) = agent.scanner.take().expect("nothing has been begun");
+    agent.take_in(Scanned { scanner, names, scan: survey.scan.clone() });
     agent.look_at_expiry();
     Ok(agent.document())
 }

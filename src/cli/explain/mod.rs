@@ -48,11 +48,16 @@ pub(super) async fn run(
     settings: Settings,
     config: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
-    // Each looks at everything, so they do it side by side.
     let own = settings.clone();
     let survey = tokio::task::spawn_blocking(move || Survey::take(&own));
-    let document = document(settings.clone()).await;
+    let told = told(&settings).await;
     let survey = survey.await??;
+    // With ten thousand certificates each look takes its time: one does for both.
+    let looked = settings.clone();
+    let document = told.and_then(|told| match told {
+        Some(told) => Ok(told),
+        None => Ok((agent::look_at(looked, &survey)?, false)),
+    });
     let inventory = Inventory::of(&survey.scan, survey.at, |issued| survey.responders(issued));
     let entry = find(&inventory, &args.name)?.clone();
     let mut problems = survey.unread.clone();
@@ -79,14 +84,14 @@ pub(super) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the agent says: by its socket, else by the file it writes for everybody; else what its files say. With
-/// whether there is an agent that lives.
-async fn document(settings: Settings) -> anyhow::Result<(Document, bool)> {
-    match Client::call(&settings).await {
-        Ok(Line::Agent(client)) => Ok((client.status().await?, true)),
+/// What the agent says: by its socket, else by the file it writes for everybody. With whether there is an
+/// agent that lives; `None`: nobody says anything, and its files have to do.
+async fn told(settings: &Settings) -> anyhow::Result<Option<(Document, bool)>> {
+    match Client::call(settings).await {
+        Ok(Line::Agent(client)) => Ok(Some((client.status().await?, true))),
         Ok(Line::Nobody) => {
             say::note("no agent runs; this is what the files say");
-            Ok((agent::look(settings).await?, false))
+            Ok(None)
         }
         Err(refused) => {
             let path = settings.runtime_dir.join(STATUS_FILE);
@@ -106,7 +111,7 @@ async fn document(settings: Settings) -> anyhow::Result<(Document, bool)> {
                     format_duration(silent)
                 )),
             }
-            Ok((document, life == Life::Lives))
+            Ok(Some((document, life == Life::Lives)))
         }
     }
 }
