@@ -45,7 +45,7 @@ impl Agent {
     /// All certificates, what hurts first, and without any staple least slack of all.
     pub(super) fn briefs(&self) -> Vec<Brief> {
         let now = self.clock.now().wall;
-        let brief = |(id, known): (&CertId, &super::world::Known)| {
+        let brief = |(id, known): (&CertId, &Box<super::world::Known>)| {
             let view = self.planner.certificate(*id)?;
             Some(Brief {
                 id: *id,

@@ -62,8 +62,8 @@ impl Agent {
         // What failed is tried again by the planner, which does not know how far it came.
         let settled = |one: TargetView| !one.publishing && one.failures == 0;
         ids.retain(|id| self.planner.target(*id).is_some_and(settled));
-        let ids = prepare::changed(ids.iter().map(|id| (*id, &self.world.places[id])));
-        let places = ids.iter().map(|id| &self.world.places[id]);
+        let ids = prepare::changed(ids.iter().map(|id| (*id, &*self.world.places[id])));
+        let places = ids.iter().map(|id| &*self.world.places[id]);
         let found = prepare::inspect(places, &self.world, self.clock.now().wall);
         let mut tampered = Vec::new();
         for (id, inspected) in ids.into_iter().zip(found) {
@@ -80,7 +80,7 @@ impl Agent {
 
     /// Tells the planner once more of a target and what lies in it.
     pub(super) fn look_again(&mut self, id: TargetId) {
-        let place = self.world.places.get(&id).into_iter();
+        let place = self.world.places.get(&id).map(|place| &**place).into_iter();
         let found = prepare::inspect(place, &self.world, self.clock.now().wall);
         if let Some(inspected) = found.into_iter().next() {
             self.replace(id, inspected);

@@ -74,7 +74,7 @@ impl Agent {
         let held = self.world.certificates.get(&cert).and_then(|known| known.held.as_ref());
         let held = held.map(|held| held.facts());
         if let Some(known) = self.world.certificates.get_mut(&cert) {
-            known.fetched = Some(staple);
+            known.fetched = Some(Box::new(staple));
         }
         self.handle(Event::Brought { cert, facts });
         let known = self.world.certificates.get(&cert);

@@ -55,7 +55,7 @@ pub fn scan_settings(settings: &Settings) -> discover::Settings {
 pub(super) struct Seen {
     pub(super) leaf: Arc<Certificate>,
     issued: Option<Issued>,
-    pub(super) names: Vec<Arc<str>>,
+    pub(super) names: Box<[Arc<str>]>,
 }
 
 /// A target as a scan shows it.
@@ -298,7 +298,7 @@ impl Agent {
                 attempts: self.earlier_attempts(&one.leaf.fingerprint()),
             };
             self.answer_about(&known);
-            self.world.certificates.insert(id, known);
+            self.world.certificates.insert(id, Box::new(known));
             self.discovered(id);
             self.follow_life(id);
             self.handle(Event::Found(facts));
@@ -334,7 +334,7 @@ impl Agent {
             validators: None,
             last_error,
         };
-        Known { validators: self.validators(&known), ..known }
+        Known { validators: self.validators(&known).map(Box::new), ..known }
     }
 
     /// Tells the planner of targets that are new or whose certificates or servers are others.
@@ -372,7 +372,8 @@ impl Agent {
         self.guard_anew |= !changed.is_empty();
         for ((id, place, named), inspected) in changed.into_iter().zip(inspected) {
             let written = place.written().is_some();
-            self.world.places.insert(id, Place { stamp: inspected.stamp, ..place });
+            let place = Place { stamp: inspected.stamp, ..place };
+            self.world.places.insert(id, Box::new(place));
             if named && written {
                 let (target, servers) = (self.target_label(id), self.readers(id));
                 let content = self.lying(inspected.content);
@@ -485,7 +486,7 @@ pub(super) fn look(mut scanner: Scanner, mut names: Names, known: &[Arc<Certific
 
 /// The certificates of a scan, each once, and their order.
 fn seen(scan: &Scan) -> (HashMap<Fingerprint, Seen>, Vec<Fingerprint>) {
-    let names = |lineages: &[usize]| -> Vec<Arc<str>> {
+    let names = |lineages: &[usize]| -> Box<[Arc<str>]> {
         lineages.iter().map(|at| scan.lineages[*at].name.clone()).collect()
     };
     let found = scan.certificates.iter().map(|found| Seen {
@@ -502,7 +503,7 @@ fn seen(scan: &Scan) -> (HashMap<Fingerprint, Seen>, Vec<Fingerprint>) {
     let self_signed = lineages.map(|lineage| Seen {
         leaf: lineage.leaf.clone(),
         issued: None,
-        names: vec![lineage.name.clone()],
+        names: [lineage.name.clone()].into(),
     });
     let mut seen = HashMap::new();
     let mut order = Vec::new();

@@ -106,8 +106,8 @@ impl Agent {
             validators: known
                 .validators
                 .as_ref()
-                .filter(|(of, _)| *of == from)
-                .map(|(_, v)| v.clone()),
+                .filter(|of| of.0 == from)
+                .map(|of| of.1.clone()),
             afresh: ask.afresh,
         };
         let (fetcher, clock, outbox) =
@@ -148,8 +148,8 @@ impl Agent {
                         fresh_for: None,
                     }));
                 }
-                known.validators = Some((from, validators));
-                known.fetched = Some(staple);
+                known.validators = Some(Box::new((from, validators)));
+                known.fetched = Some(Box::new(staple));
                 let before = self.world.hashes.insert(from, hash).unwrap_or(CertIdHash::Sha1);
                 if before != hash {
                     let responder = self.world.urls.thing(from.0).to_string();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Folders that were looked up.
 #[derive(Debug, Default)]
@@ -13,15 +14,18 @@ pub(super) struct Folders {
 
 impl Folders {
     /// The file that a path leads to, over links; the file itself need not exist.
-    pub(super) fn resolve(&mut self, path: &Path) -> PathBuf {
-        let Some(place) = self.real_place(path) else { return path.to_owned() };
-        let Ok(end) = fs::read_link(&place) else { return place };
+    pub(super) fn resolve(&mut self, path: &Arc<Path>) -> Arc<Path> {
+        let Some(place) = self.real_place(path) else { return path.clone() };
+        let Ok(end) = fs::read_link(&place) else {
+            // Mostly it leads to itself: one path is kept, not two.
+            return if place == **path { path.clone() } else { place.into() };
+        };
         if let Ok(found) = place.canonicalize() {
-            return found;
+            return found.into();
         }
         // A link into `staples/` whose file is still missing.
         let end = place.parent().unwrap_or(Path::new("/")).join(end);
-        self.real_place(&end).unwrap_or(end)
+        self.real_place(&end).unwrap_or(end).into()
     }
 
     /// The path with the links of its folder followed, not its own.
@@ -59,7 +63,7 @@ mod tests {
             ("dangling", "real/missing"),
             ("nowhere/file", "nowhere/file"),
         ] {
-            assert_eq!(folders.resolve(&at(path)), at(end), "{path}");
+            assert_eq!(*folders.resolve(&at(path).into()), *at(end), "{path}");
         }
     }
 }

@@ -74,8 +74,8 @@ impl Agent {
         let held = known.held.as_ref();
         let effective_expiry = self.effective_expiry(known);
         let state = state(known, effective_expiry, now);
-        let places: Vec<_> =
-            view.targets.iter().filter_map(|id| self.world.places.get(id)).collect();
+        let places = view.targets.iter().filter_map(|id| self.world.places.get(id).map(|it| &**it));
+        let places: Vec<_> = places.collect();
         let mut reason = sentence(state, known, &view, effective_expiry, now);
         let expiring = self.expiry.is_expiring(id);
         if expiring {

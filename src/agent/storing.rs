@@ -43,7 +43,7 @@ impl Agent {
             let entry = wanted.entry(spot).or_default();
             add(&mut entry.claimants, place.leaf);
             entry.entry.get_or_insert_with(|| {
-                Target::StoreEntry(store_entry::path(&store.folder.ours, leaf.der()))
+                Target::StoreEntry(store_entry::path(&store.folder.ours, leaf.der()).into())
             });
             let leaves = vec![self.world.cert_id(&place.leaf)];
             entry.deployments.push(Deployed { server, at, leaves, barred: false });

@@ -46,7 +46,7 @@ impl Agent {
         }
         for (name, url) in lost.iter().filter(|(name, _)| !self.lost.contains_key(*name)) {
             tracing::info!(
-                certificate = name,
+                cert = name,
                 before = url,
                 "lost its OCSP URL at its renewal: there is nothing to staple any more"
             );

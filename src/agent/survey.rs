@@ -185,7 +185,7 @@ impl Survey {
     }
 
     fn lying(&self, path: &Path, leaves: &[&Leaf]) -> Lying {
-        let bytes = match publish::inspect(&Target::File(path.to_owned())) {
+        let bytes = match publish::inspect(&Target::File(path.into())) {
             Ok(What::Missing) => return Lying::Missing,
             Ok(What::Placeholder) => return Lying::Placeholder(age(path)),
             Ok(What::Bytes(bytes)) => bytes,

@@ -60,14 +60,14 @@ pub(super) struct Known {
     pub(super) issued: Option<Issued>,
     pub(super) profile: Arc<Profile>,
     /// Of its lineages; the first is what people call it.
-    pub(super) names: Vec<Arc<str>>,
+    pub(super) names: Box<[Arc<str>]>,
     pub(super) responders: Vec<ResponderId>,
     /// The staple in the store.
     pub(super) held: Option<Staple>,
     /// The staple the planner has accepted or is about to judge.
-    pub(super) fetched: Option<Staple>,
+    pub(super) fetched: Option<Box<Staple>>,
     /// Of the answer held, with the responder that gave it.
-    pub(super) validators: Option<(ResponderId, Validators)>,
+    pub(super) validators: Option<Box<(ResponderId, Validators)>>,
     pub(super) last_error: Option<Box<str>>,
 }
 
@@ -78,7 +78,7 @@ impl Known {
 
     /// The staple with this digest, held or just fetched.
     pub(super) fn staple(&self, digest: Digest) -> Option<&Staple> {
-        let mut staples = self.fetched.iter().chain(&self.held);
+        let mut staples = self.fetched.as_deref().into_iter().chain(&self.held);
         staples.find(|staple| staple.digest() == digest)
     }
 }
@@ -182,16 +182,16 @@ impl Place {
     }
 }
 
-/// Everything the planner has numbers for.
+/// Everything the planner has numbers for. What is large is boxed: a table of ten thousand is a third empty.
 #[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) fingerprints: Numbers<Fingerprint>,
-    pub(super) certificates: HashMap<CertId, Known>,
+    pub(super) certificates: HashMap<CertId, Box<Known>>,
     pub(super) urls: Numbers<Arc<str>>,
     /// The CertID hash that a responder was seen to answer to.
     pub(super) hashes: HashMap<ResponderId, CertIdHash>,
     pub(super) targets: Numbers<Spot>,
-    pub(super) places: HashMap<TargetId, Place>,
+    pub(super) places: HashMap<TargetId, Box<Place>>,
     pub(super) servers: HashMap<ServerId, Server>,
     pub(super) server_keys: Numbers<String>,
     /// What our own responder answers.
@@ -267,12 +267,12 @@ impl World {
     pub(super) fn asks_for_itself(&self, target: TargetId, server: ServerId) -> bool {
         let answered = |place: &Place| matches!(place.spot, Spot::Answered(_));
         let nginx = self.servers.get(&server).is_some_and(|server| server.kind == Kind::Nginx);
-        nginx && self.places.get(&target).is_some_and(answered)
+        nginx && self.places.get(&target).is_some_and(|place| answered(place))
     }
 
     /// The same for any of its servers.
     pub(super) fn is_asked_for_by_workers(&self, target: TargetId) -> bool {
-        let servers = self.places.get(&target).map(Place::servers).unwrap_or_default();
+        let servers = self.places.get(&target).map(|place| place.servers()).unwrap_or_default();
         servers.into_iter().any(|server| self.asks_for_itself(target, server))
     }
 

@@ -12,6 +12,7 @@ pub mod store_entry;
 use std::borrow::Cow;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -39,10 +40,10 @@ pub struct Settings {
 #[non_exhaustive]
 pub enum Target {
     /// A file by its absolute path; a link is followed, and stays.
-    File(PathBuf),
+    File(Arc<Path>),
     /// An entry of mod_md's store by its absolute path; see [`store_entry`]. There is none where another
     /// target would hold the placeholder.
-    StoreEntry(PathBuf),
+    StoreEntry(Arc<Path>),
 }
 
 impl Target {

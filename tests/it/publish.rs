@@ -26,7 +26,7 @@ fn publisher(folder: &Path) -> Publisher {
 
 /// Publishes one thing and tells what came of it and what lies there then.
 fn publish(publisher: &Publisher, path: &Path, what: Publishable<'_>) -> (Done, What) {
-    let target = Target::File(path.to_owned());
+    let target = Target::File(path.into());
     let done = publisher.publish(&[(target.clone(), what)]).pop().expect("one outcome");
     (done.expect("published"), inspect(&target).expect("readable"))
 }
@@ -79,7 +79,7 @@ fn each_failure_costs_only_itself_and_says_what_to_do() {
     let good = [at("one.der"), at("staples/two.der"), at("long.der")];
     let paths = cases.iter().map(|(path, _)| path).chain(&good);
     let orders: Vec<_> =
-        paths.map(|path| (Target::File(path.clone()), Publishable::Placeholder)).collect();
+        paths.map(|path| (Target::File(path.as_path().into()), Publishable::Placeholder)).collect();
     let mut outcomes = publisher.publish(&orders);
     for outcome in outcomes.split_off(cases.len()) {
         assert_eq!(outcome.expect("the others go on"), Done::Written);
@@ -95,7 +95,7 @@ fn each_failure_costs_only_itself_and_says_what_to_do() {
     }
     fs::write(at("long.der"), vec![0; 70_000]).expect("ours");
     for path in [at("pipe"), at("folder.der"), at("long.der")] {
-        assert!(inspect(&Target::File(path)).is_err(), "only short files are read");
+        assert!(inspect(&Target::File(path.into())).is_err(), "only short files are read");
     }
 }
 
@@ -105,7 +105,7 @@ fn a_full_disk_does_not_stop_publishing() {
     let publisher = publisher(disk.path());
     let leaves = leaves(100);
     let targets: Vec<_> = (0..leaves.len())
-        .map(|n| Target::File(publisher.staples().join(format!("{n}.der"))))
+        .map(|n| Target::File(publisher.staples().join(format!("{n}.der")).into()))
         .collect();
     let publish = |age: i64| {
         let staples: Vec<_> = leaves.iter().map(|leaf| staple(leaf, age)).collect();
@@ -352,7 +352,7 @@ fn entries_of_mod_mds_store_are_made_read_and_removed() {
     let leaf = &leaves(1)[0];
     let (old, new) = (staple(leaf, 60), staple(leaf, 0));
     let entry = store_entry::path(&folder.path().join("md/ocsp/other"), b"leaf");
-    let target = Target::StoreEntry(entry.clone());
+    let target = Target::StoreEntry(entry.as_path().into());
     let publish = |what| {
         let done = publisher.publish(&[(target.clone(), what)]).pop().expect("one outcome");
         (done.expect("published"), inspect(&target).expect("readable"))
@@ -384,7 +384,7 @@ fn entries_of_mod_mds_store_are_made_read_and_removed() {
     assert_eq!(publish(Publishable::Staple(&new)).0, Done::Written);
     // Where there is no Apache, nothing is made.
     let nowhere = store_entry::path(&folder.path().join("none/etc/md/ocsp/other"), b"leaf");
-    let nowhere = Target::StoreEntry(nowhere);
+    let nowhere = Target::StoreEntry(nowhere.into());
     let refused = publisher.publish(&[(nowhere, Publishable::Staple(&new))]).pop();
     let refused = refused.expect("one outcome").expect_err("too much is missing");
     assert_eq!(refused.fault(), PublishFault::Refused);
