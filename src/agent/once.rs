@@ -14,6 +14,7 @@ use super::status::Document;
 use super::{Agent, StartError, Survey};
 use crate::clock::SystemClock;
 use crate::config::Settings;
+use crate::digest::Fingerprint;
 use crate::happening::Happening;
 use crate::serve::control::{Hook, Refresh};
 
@@ -115,18 +116,31 @@ pub async fn look(settings: Settings) -> Result<Document, StartError> {
     while !agent.scanned {
         agent.step().await;
     }
-    agent.look_at_expiry();
-    Ok(agent.document())
+    Ok(agent.last_look())
 }
 
-/// The same about what `survey` has found: everything is looked at once.
+/// The same about one certificate that `survey` has found, and what shares its staple files.
 ///
 /// # Errors
 /// [`StartError`].
-pub fn look_at(settings: Settings, survey: &Survey) -> Result<Document, StartError> {
+pub fn look_at(
+    settings: Settings,
+    survey: &Survey,
+    leaf: Fingerprint,
+) -> Result<Document, StartError> {
     let mut agent = Agent::with(settings, Arc::new(SystemClock), None)?;
     let (scanner, names) = agent.scanner.take().expect("nothing has been begun");
-    agent.take_in(Scanned { scanner, names, scan: survey.scan.clone() });
-    agent.look_at_expiry();
-    Ok(agent.document())
+    agent.take_in(Scanned { scanner, names, scan: survey.scan.about(leaf) });
+    Ok(agent.last_look())
+}
+
+impl Agent {
+    /// What the document says once everything was looked at. The process ends behind it: ten thousand
+    /// certificates are not taken to pieces for that.
+    fn last_look(mut self) -> Document {
+        self.look_at_expiry();
+        let document = self.document();
+        std::mem::forget(self);
+        document
+    }
 }

@@ -1,6 +1,6 @@
 //! What one look at everything gives: a [`Scan`], a value.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,70 @@ impl Scan {
     /// what its server loads at the next reload.
     pub fn place(&self, path: &Path) -> Option<&Place> {
         self.places.get(path)
+    }
+
+    /// What is left of it where only this leaf is of interest, with all that shares a staple file with it:
+    /// for a look at one certificate among ten thousand.
+    pub fn about(&self, leaf: Fingerprint) -> Scan {
+        let leaves = |deployment: &Deployment| -> Vec<Fingerprint> {
+            let presented = deployment.certificates.iter();
+            presented.filter_map(|one| Some(self.place(&one.file.ours)?.leaf)).collect()
+        };
+        let its_own = self.lineages.iter().filter(|one| one.leaf.fingerprint() == leaf);
+        let mut files: HashSet<&Path> = its_own.map(|one| &*one.staple).collect();
+        let all = || self.deployments().map(|(_, one)| one);
+        let its_own = all().filter(|deployment| leaves(deployment).contains(&leaf));
+        files.extend(its_own.filter_map(|one| Some(&*one.target()?.ours)));
+        let shares =
+            |one: &Deployment| one.target().is_some_and(|file| files.contains(&*file.ours));
+        let mut kept: HashSet<Fingerprint> =
+            all().filter(|one| shares(one)).flat_map(leaves).collect();
+        let sharing = self.lineages.iter().filter(|one| files.contains(&*one.staple));
+        kept.extend(sharing.map(|one| one.leaf.fingerprint()));
+        kept.insert(leaf);
+
+        let is_kept = |at: &usize| kept.contains(&self.lineages[*at].leaf.fingerprint());
+        let order: Vec<usize> = (0..self.lineages.len()).filter(is_kept).collect();
+        let now_at = |before: usize| order.binary_search(&before).ok();
+        let moved = |lineages: &[usize]| lineages.iter().filter_map(|at| now_at(*at)).collect();
+        let server = |server: &ServerModel| ServerModel {
+            deployments: server
+                .deployments
+                .iter()
+                .filter(|one| leaves(one).iter().any(|leaf| kept.contains(leaf)))
+                .cloned()
+                .collect(),
+            ..server.clone()
+        };
+        let place = |(path, place): (&Arc<Path>, &Place)| {
+            Some((path.clone(), Place { lineage: now_at(place.lineage)?, ..*place }))
+        };
+        Scan {
+            certificates: self
+                .certificates
+                .iter()
+                .filter(|found| kept.contains(&found.issued.fingerprint()))
+                .map(|found| Found {
+                    issued: found.issued.clone(),
+                    lineages: moved(&found.lineages),
+                })
+                .collect(),
+            missing_issuers: self
+                .missing_issuers
+                .iter()
+                .filter(|missing| kept.contains(&missing.leaf.fingerprint()))
+                .map(|missing| NeedsIssuer {
+                    lineages: moved(&missing.lineages),
+                    ..missing.clone()
+                })
+                .collect(),
+            lineages: order.iter().map(|at| self.lineages[*at].clone()).collect(),
+            servers: self.servers.iter().map(server).collect(),
+            problems: self.problems.clone(),
+            watch: self.watch.clone(),
+            again_in: self.again_in,
+            places: Arc::new(self.places.iter().filter_map(place).collect()),
+        }
     }
 
     /// Whether a staple file for this deployment would keep its server from starting: HAProxy refuses one

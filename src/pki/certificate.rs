@@ -67,6 +67,10 @@ struct Parts {
     algorithm: Span,
     /// The BIT STRING's contents.
     signature: Span,
+    /// The extension authorityInfoAccess, its value: asked of every certificate at each start.
+    access: Option<Span>,
+    /// The OCTET STRING's contents in authorityKeyIdentifier, likewise.
+    authority_key: Option<Span>,
 }
 
 impl Certificate {
@@ -81,9 +85,10 @@ impl Certificate {
         if !rest.is_empty() {
             return Err(CertificateError::TrailingBytes(rest.len()));
         }
-        let inside = parsed.tbs_certificate.signature.algorithm.to_id_string();
-        let outside = parsed.signature_algorithm.algorithm.to_id_string();
+        let inside = &parsed.tbs_certificate.signature.algorithm;
+        let outside = &parsed.signature_algorithm.algorithm;
         if inside != outside {
+            let (inside, outside) = (inside.to_id_string(), outside.to_id_string());
             return Err(CertificateError::TwoAlgorithms { inside, outside });
         }
         let outer = Outer::from_der(der).map_err(|error| malformed(error.to_string()))?;
@@ -188,12 +193,12 @@ impl Certificate {
 
     /// Where to ask for its status: the OCSP locations of AIA in their order, any scheme.
     pub fn ocsp_urls(&self) -> Vec<String> {
-        self.parsed(extensions::ocsp_urls)
+        self.access(extensions::ocsp_urls)
     }
 
     /// Where its issuer's certificate can be fetched: the caIssuers locations of AIA, any scheme.
     pub fn ca_issuers_urls(&self) -> Vec<String> {
-        self.parsed(extensions::ca_issuers_urls)
+        self.access(extensions::ca_issuers_urls)
     }
 
     /// The subject key identifier, where it has one.
@@ -203,7 +208,7 @@ impl Certificate {
 
     /// The key identifier of its issuer, where it says one.
     pub fn authority_key_id(&self) -> Option<Vec<u8>> {
-        self.parsed(extensions::authority_key_id)
+        self.parts.authority_key.map(|span| self.der[span.range()].to_vec())
     }
 
     /// What its extensions let its key sign.
@@ -228,6 +233,10 @@ impl Certificate {
 
     fn part(&self, span: &Span) -> &[u8] {
         &self.der[span.range()]
+    }
+
+    fn access(&self, read: impl FnOnce(&[u8]) -> Vec<String>) -> Vec<String> {
+        self.parts.access.map(|span| read(&self.der[span.range()])).unwrap_or_default()
     }
 
     fn parsed<T>(&self, read: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
@@ -267,6 +276,8 @@ impl Parts {
             key_bits: place(parsed.public_key().subject_public_key.data.as_ref())?,
             algorithm: place(outer.algorithm)?,
             signature: place(outer.signature)?,
+            access: extensions::access(parsed).and_then(place),
+            authority_key: extensions::authority_key_id(parsed).and_then(place),
         })
     }
 }

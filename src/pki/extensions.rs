@@ -5,7 +5,8 @@ use core::net::IpAddr;
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode, Tag};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{AuthorityInfoAccess, GeneralName, ParsedExtension};
+use x509_parser::prelude::FromDer as _;
 
 use super::name;
 
@@ -32,15 +33,18 @@ pub struct SigningRights {
     pub unknown_critical: Option<String>,
 }
 
-const TLS_FEATURE: &str = "1.3.6.1.5.5.7.1.24";
-const AD_OCSP: &str = "1.3.6.1.5.5.7.48.1";
-const AD_CA_ISSUERS: &str = "1.3.6.1.5.5.7.48.2";
+/// 1.3.6.1.5.5.7.1.24, in DER.
+const TLS_FEATURE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 1, 24];
+/// 1.3.6.1.5.5.7.48.1, in DER.
+const AD_OCSP: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1];
+/// 1.3.6.1.5.5.7.48.2, in DER.
+const AD_CA_ISSUERS: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 2];
 const KP_OCSP_SIGNING: &str = "1.3.6.1.5.5.7.3.9";
 
 pub(super) fn tls_feature(certificate: &X509Certificate<'_>) -> TlsFeature {
     let mut found = TlsFeature::default();
     for extension in certificate.extensions() {
-        if extension.oid.to_id_string() != TLS_FEATURE {
+        if extension.oid.as_bytes() != TLS_FEATURE {
             continue;
         }
         let features = Vec::<AnyRef<'_>>::from_der(extension.value).unwrap_or_default();
@@ -53,29 +57,34 @@ pub(super) fn tls_feature(certificate: &X509Certificate<'_>) -> TlsFeature {
     found
 }
 
-pub(super) fn ocsp_urls(certificate: &X509Certificate<'_>) -> Vec<String> {
-    access_locations(certificate, AD_OCSP)
+/// The value of the first authorityInfoAccess that can be read; RFC 5280 §4.2 forbids a second.
+pub(super) fn access<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
+    let mut extensions = certificate.extensions().iter();
+    let found = extensions.find(|extension| {
+        matches!(extension.parsed_extension(), ParsedExtension::AuthorityInfoAccess(_))
+    });
+    found.map(|extension| extension.value)
 }
 
-pub(super) fn ca_issuers_urls(certificate: &X509Certificate<'_>) -> Vec<String> {
-    access_locations(certificate, AD_CA_ISSUERS)
+pub(super) fn ocsp_urls(access: &[u8]) -> Vec<String> {
+    access_locations(access, AD_OCSP)
 }
 
-fn access_locations(certificate: &X509Certificate<'_>, method: &str) -> Vec<String> {
+pub(super) fn ca_issuers_urls(access: &[u8]) -> Vec<String> {
+    access_locations(access, AD_CA_ISSUERS)
+}
+
+fn access_locations(access: &[u8], method: &[u8]) -> Vec<String> {
     let mut urls = Vec::new();
-    for extension in certificate.extensions() {
-        let ParsedExtension::AuthorityInfoAccess(access) = extension.parsed_extension() else {
+    let Ok((_, access)) = AuthorityInfoAccess::from_der(access) else { return urls };
+    for description in &access.accessdescs {
+        if description.access_method.as_bytes() != method {
             continue;
-        };
-        for description in &access.accessdescs {
-            if description.access_method.to_id_string() != method {
-                continue;
-            }
-            if let GeneralName::URI(url) = description.access_location {
-                let url = name::printable(url.trim());
-                if !urls.contains(&url) {
-                    urls.push(url);
-                }
+        }
+        if let GeneralName::URI(url) = description.access_location {
+            let url = name::printable(url.trim());
+            if !urls.contains(&url) {
+                urls.push(url);
             }
         }
     }
@@ -148,11 +157,9 @@ pub(super) fn subject_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8
     })
 }
 
-pub(super) fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+pub(super) fn authority_key_id<'a>(certificate: &X509Certificate<'a>) -> Option<&'a [u8]> {
     certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::AuthorityKeyIdentifier(id) => {
-            id.key_identifier.as_ref().map(|id| id.0.to_vec())
-        }
+        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0),
         _ => None,
     })
 }

@@ -52,12 +52,6 @@ pub(super) async fn run(
     let survey = tokio::task::spawn_blocking(move || Survey::take(&own));
     let told = told(&settings).await;
     let survey = survey.await??;
-    // With ten thousand certificates each look takes its time: one does for both.
-    let looked = settings.clone();
-    let document = told.and_then(|told| match told {
-        Some(told) => Ok(told),
-        None => Ok((agent::look_at(looked, &survey)?, false)),
-    });
     let inventory = Inventory::of(&survey.scan, survey.at, |issued| survey.responders(issued));
     let entry = find(&inventory, &args.name)?.clone();
     let mut problems = survey.unread.clone();
@@ -65,7 +59,11 @@ pub(super) async fn run(
     let is_about =
         |finding: &Finding| finding.certificates.iter().any(|name| entry.lineages.contains(name));
     let findings = lint::lint(&view).into_iter().filter(is_about).collect();
-    let (document, alive) = document?;
+    // With ten thousand certificates a look takes its time: one does for both.
+    let (document, alive) = match told? {
+        Some(told) => told,
+        None => (agent::look_at(settings.clone(), &survey, entry.fingerprint)?, false),
+    };
     let of = |one: &&CertificateStatus| one.fingerprint == entry.fingerprint;
     let status = document.certificates.iter().find(of).cloned();
     let urls = status.as_ref().map(|status| status.responders.clone()).unwrap_or_default();
