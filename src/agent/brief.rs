@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use super::Agent;
 use super::report::state;
 use super::status::{Document, Severity, State};
+use super::world::Known;
 use crate::plan::CertId;
 use crate::time::UnixTime;
 
@@ -45,10 +46,10 @@ impl Agent {
     /// All certificates, what hurts first, and without any staple least slack of all.
     pub(super) fn briefs(&self) -> Vec<Brief> {
         let now = self.clock.now().wall;
-        let brief = |(id, known): (&CertId, &Box<super::world::Known>)| {
-            let view = self.planner.certificate(*id)?;
+        let brief = |id: CertId, known: &Known| {
+            let view = self.planner.certificate(id)?;
             Some(Brief {
-                id: *id,
+                id,
                 name: known.name().clone(),
                 severity: view.severity.into(),
                 state: state(known, self.effective_expiry(known), now),
@@ -58,7 +59,8 @@ impl Agent {
                 placed: view.targets.iter().any(|id| self.world.places.contains_key(id)),
             })
         };
-        let mut briefs: Vec<Brief> = self.world.certificates.iter().filter_map(brief).collect();
+        let all = self.world.certificates.iter();
+        let mut briefs: Vec<Brief> = all.filter_map(|(id, known)| brief(*id, known)).collect();
         briefs.sort_unstable_by(|one, other| {
             let slack = |brief: &Brief| brief.slack_seconds.unwrap_or(i64::MAX);
             let pressing = other.severity.cmp(&one.severity);

@@ -103,11 +103,7 @@ impl Agent {
             profile: known.profile.clone(),
             hash: self.world.hashes.get(&from).copied(),
             sha1_first: self.sha1_wanted.contains(&cert),
-            validators: known
-                .validators
-                .as_ref()
-                .filter(|of| of.0 == from)
-                .map(|of| of.1.clone()),
+            validators: known.validators.as_ref().filter(|of| of.0 == from).map(|of| of.1.clone()),
             afresh: ask.afresh,
         };
         let (fetcher, clock, outbox) =

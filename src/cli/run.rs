@@ -17,6 +17,9 @@ const LOCKED_FOR: Duration = Duration::from_secs(15);
 
 pub(super) fn run(path: Option<&Path>) -> anyhow::Result<ExitCode> {
     logging::start(Level::Changes);
+    // Where the kernel gives huge pages unasked, a third of what is resident would be empty. One that does
+    // not know of this gives none.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let settings = config::load(path)?;
     // It changes the environment: before there is another thread.
     let given = Listener::given();

@@ -12,8 +12,8 @@ pub mod store_entry;
 use std::borrow::Cow;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::files::{self, Entry, FileError, Step};
