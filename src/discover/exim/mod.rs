@@ -198,4 +198,16 @@ mod tests {
             &["/a.pem  0.0.0.0:25/Smtp"],
         );
     }
+
+    #[test]
+    fn a_file_that_includes_itself_is_told() {
+        let root = tempfile::tempdir().expect("a folder");
+        let main = root.path().join("exim.conf");
+        let text = format!("tls_certificate = /a.pem\n.include {}\n", main.display());
+        std::fs::write(&main, text).expect("ours");
+        let read = configuration(&main, &PathMap::default());
+        assert_eq!(read.deployments.len(), 1);
+        let told: Vec<_> = read.faults.iter().map(|fault| (fault.line, &fault.what)).collect();
+        assert_eq!(told, [(2, &What::IncludeCycle(main))]);
+    }
 }

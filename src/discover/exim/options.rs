@@ -2,16 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::discover::configuration::Configuration;
 use crate::discover::model::{Origin, Stated};
-use crate::discover::problem::{Problem, What};
 use crate::discover::settings::PathMap;
-use crate::discover::sources::{Source, read_text};
-
-/// A configuration file may lie this deep in others.
-const MAX_DEPTH: usize = 16;
+use crate::discover::sources::{Open, Source};
 
 /// What the main section says.
 pub(super) struct Options<'a> {
@@ -21,7 +16,7 @@ pub(super) struct Options<'a> {
     macros: Vec<(String, String)>,
     /// Whether the lines between `.ifdef` and `.endif` count, for each that is open.
     conditions: Vec<bool>,
-    depth: usize,
+    open: Open,
     ended: bool,
 }
 
@@ -34,7 +29,7 @@ impl<'a> Options<'a> {
             said: BTreeMap::new(),
             macros: Vec::new(),
             conditions: Vec::new(),
-            depth: 0,
+            open: Open::default(),
             ended: false,
         };
         options.file(main, None);
@@ -47,26 +42,9 @@ impl<'a> Options<'a> {
     }
 
     fn file(&mut self, path: &Path, named: Option<&Origin>) {
-        let file: Arc<Path> = path.into();
-        let text = match read_text(path) {
-            Ok((text, stamp)) if self.depth < MAX_DEPTH => {
-                self.read.sources.push(Source { path: file.clone(), stamp: Some(stamp) });
-                String::from_utf8_lossy(&text).into_owned()
-            }
-            outcome => {
-                let why = outcome.err().unwrap_or(What::IncludeDepth(MAX_DEPTH));
-                self.read.sources.push(Source::look(path));
-                let problem = match named {
-                    Some(origin) => {
-                        let what = What::Include { path: path.to_owned(), why: Box::new(why) };
-                        Problem::at(origin, what)
-                    }
-                    None => Problem::new(path, why),
-                };
-                return self.read.faults.push(problem);
-            }
-        };
-        self.depth += 1;
+        let Configuration { sources, faults, .. } = &mut self.read;
+        let Some((file, text)) = self.open.open(path, named, sources, faults) else { return };
+        let text = String::from_utf8_lossy(&text).into_owned();
         let mut lines = text.lines().zip(1u32..);
         while let Some((line, number)) = lines.next() {
             let origin = Origin { file: file.clone(), line: number };
@@ -86,7 +64,7 @@ impl<'a> Options<'a> {
             }
             self.line(&line, origin);
         }
-        self.depth -= 1;
+        self.open.close();
     }
 
     fn line(&mut self, line: &str, origin: Origin) {
