@@ -49,6 +49,14 @@ pub(super) fn delivery(kinds: impl IntoIterator<Item = Kind>) -> Delivery {
     })
 }
 
+/// The same, where a server does not start without a staple, if that is so.
+pub(super) fn needed(delivery: Delivery, is_needed: bool) -> Delivery {
+    match is_needed {
+        true => Delivery { bare: Bare::KeepOld, ..delivery },
+        false => delivery,
+    }
+}
+
 fn of(kind: Kind) -> Delivery {
     let on_reload = Delivery {
         takes_up: TakesUp::OnReload,

@@ -414,10 +414,15 @@ impl Agent {
             true => kinds::ASKING_WORKERS,
             false => kinds::delivery(readers.map(|id| self.world.servers[id].kind)),
         };
+        let deployment = |one: &Deployed| {
+            self.world.servers.get(&one.server).and_then(|server| server.deployments.get(one.at))
+        };
+        let mut deployments = place.deployments.iter().filter_map(deployment);
+        let needed = deployments.any(|deployment| deployment.needs_staple);
         let apaches = self.apaches_delivery(place, inspected.facts.as_ref());
         let target = plan::Target {
             claimants,
-            delivery: apaches.unwrap_or_else(kinds),
+            delivery: kinds::needed(apaches.unwrap_or_else(kinds), needed),
             published: inspected.content,
             published_facts: inspected.facts,
             loaded: self.loaded(&spot.key(), &servers),

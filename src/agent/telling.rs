@@ -99,10 +99,16 @@ impl Agent {
             let server = self.world.servers.get(&one.server)?;
             let deployment = server.deployments.get(one.at)?;
             let theirs = |path: &Path| can_be_named(path).then(|| path.to_owned());
-            let pair = Pair {
-                certificate: theirs(&deployment.certificates.first()?.file.theirs)?,
-                staple: theirs(&deployment.stapling_file.as_ref()?.value.theirs)?,
+            let (certificate, staple) = match &deployment.called {
+                Some(name) => {
+                    (Path::new(&**name).into(), Path::new(&format!("{name}.ocsp")).into())
+                }
+                None => (
+                    deployment.certificates.first()?.file.theirs.clone(),
+                    deployment.stapling_file.as_ref()?.value.theirs.clone(),
+                ),
             };
+            let pair = Pair { certificate: theirs(&certificate)?, staple: theirs(&staple)? };
             let sockets: Arc<[Socket]> = server.admin.iter().filter_map(socket).collect();
             (!sockets.is_empty()).then_some(Running { sockets, pair })
         };

@@ -115,6 +115,11 @@ pub struct Deployment {
     pub issuer_files: Option<Arc<[MappedPath]>>,
     /// What an Apache says about stapling besides; `None` for other kinds.
     pub apache: Option<Arc<ApacheStapling>>,
+    /// The server does not start without a good staple in its file, though others of its kind do.
+    pub needs_staple: bool,
+    /// What the server calls its certificate, where that is not the path of the file: HAProxy's names of
+    /// relative paths and of `crt-store`.
+    pub called: Option<Box<str>>,
 }
 
 impl Deployment {

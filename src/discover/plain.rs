@@ -42,6 +42,8 @@ impl Served {
             certificate_compression: None,
             issuer_files: None,
             apache: None,
+            needs_staple: false,
+            called: None,
         }
     }
 }

@@ -127,6 +127,9 @@ pub enum What {
     /// Which file is meant is worked out for every connection.
     #[error("{0} is worked out at run time: no staple is kept for what it stands for")]
     Dynamic(String),
+    /// HAProxy fills in an environment variable, and its environment cannot be read.
+    #[error("the value of ${0} is not known here: no staple is kept for what it stands for")]
+    Variable(String),
     /// A staple file in another form than the one that is written.
     #[error("the staple file {0} is to be PEM, and only DER is written: say just its path")]
     NotDer(String),
@@ -177,6 +180,10 @@ impl What {
                     .to_owned()
             }
             What::IncludeNothing(_) => "IncludeOptional minds no missing files".to_owned(),
+            What::Variable(name) => format!(
+                "give it in global (\"setenv {name} …\", \"presetenv {name} …\"), a default \
+                 (\"${{{name}-…}}\") or write out what it stands for"
+            ),
             What::AsksItself => "ocsp-dir = \"\"".to_owned(),
             What::NoCertificate => format!("openssl x509 -in {path} -noout -subject"),
             What::BadCertificate(_) => {

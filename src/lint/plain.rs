@@ -45,7 +45,15 @@ fn staple(view: &View<'_>, block: &Block<'_>, name: &str) -> Vec<Step> {
     let certificate = block.deployment.certificates.first();
     let origin = certificate.map_or(&block.deployment.origin, |presented| &presented.origin);
     let refresh = Step::run(format!("staplekeeper --refresh-now {name}"));
+    let stored = block.deployment.called.as_ref().is_some_and(|name| name.starts_with('@'));
     match block.model.kind {
+        // HAProxy looks for nothing beside a certificate of a store.
+        Kind::Haproxy if stored => vec![
+            refresh,
+            Step::act(format!(
+                "leave out `ocsp-update on` in its `load` line of `crt-store`, and add: ocsp {path}"
+            )),
+        ],
         Kind::Haproxy => vec![
             Step::act(
                 "let HAProxy load staples: leave out `ocsp-update on`, and have \"ocsp\" among \

@@ -139,6 +139,8 @@ fn deployments(
             certificate_compression: None,
             issuer_files: alike.issuers(level.issuers, level.issuer_folders, sources),
             apache: Some(alike.stapling(stapling)),
+            needs_staple: false,
+            called: None,
         });
     }
     found

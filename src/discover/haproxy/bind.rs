@@ -17,8 +17,8 @@ pub(super) struct Bind {
     pub(super) certificates: Vec<Word>,
     /// `crt-list`.
     pub(super) lists: Vec<Word>,
-    /// It keeps its staples fresh itself.
-    pub(super) updates: bool,
+    /// It keeps its staples fresh itself, or does not, where that is said.
+    pub(super) updates: Option<bool>,
 }
 
 /// Reads the arguments of `bind`; `None` where it has no TLS.
@@ -32,15 +32,19 @@ pub(super) fn bind(arguments: &[Word]) -> Option<Bind> {
             "ssl" => tls = true,
             "accept-proxy" => proxy_protocol = true,
             "crt" => bind.certificates.extend(options.next().cloned()),
+            "default-crt" => {
+                let first = options.next().cloned();
+                bind.certificates.splice(0..0, first);
+            }
             "crt-list" => bind.lists.extend(options.next().cloned()),
-            "ocsp-update" => bind.updates = options.next().is_some_and(|word| word.text == "on"),
+            "ocsp-update" => bind.updates = options.next().map(|word| word.text == "on"),
             _ => {}
         }
     }
     if !tls || (bind.certificates.is_empty() && bind.lists.is_empty()) {
         return None;
     }
-    let found = addresses.text.split(',').filter(|_| !addresses.variable).flat_map(listen);
+    let found = addresses.text.split(',').filter(|_| addresses.unknown.is_none()).flat_map(listen);
     let listener =
         |(address, transport)| Listener { address, transport, proxy_protocol, default: false };
     bind.listeners = found.map(listener).collect();
@@ -92,8 +96,13 @@ fn tcp(family: &str, text: &str) -> Vec<Address> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::words::words;
+    use super::super::variables::Variables;
+    use super::super::words;
     use super::*;
+
+    fn words(line: &str) -> Result<Vec<Word>, &'static str> {
+        words::words(line, &Variables::default())
+    }
 
     fn check(line: &str, listeners: &[&str], certificates: &[&str]) {
         let bind = bind(&words(line).expect(line)).expect(line);

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::store::Named;
+use super::variables::Variables;
 use super::words::{Word, words};
 use crate::discover::model::ServerName;
 
@@ -64,8 +66,8 @@ pub(super) struct Entry {
     pub(super) certificate: Word,
     /// Its SNI filters; empty: the names in the certificate.
     pub(super) names: Vec<ServerName>,
-    /// HAProxy keeps its staple fresh itself.
-    pub(super) updates: bool,
+    /// What its options say of the files that go with it, as written.
+    pub(super) files: Named,
 }
 
 /// Reads the lines of a `crt-list`: `FILE [\[options\]] [[!]NAME]…`. The second value is the first line
@@ -74,7 +76,8 @@ pub(super) fn list(text: &str) -> (Vec<Entry>, Option<(u32, &'static str)>) {
     let mut entries = Vec::new();
     let mut fault = None;
     for (line, number) in text.lines().zip(1..) {
-        match words(line) {
+        // Variables are left as they are in here.
+        match words(line, &Variables::default()) {
             Ok(words) => entries.extend(entry(&words, number)),
             Err(why) => fault = fault.or(Some((number, why))),
         }
@@ -95,8 +98,11 @@ fn entry(words: &[Word], line: u32) -> Option<Entry> {
             names.push(name(text));
         }
     }
-    let updates = options.windows(2).any(|pair| pair == ["ocsp-update", "on"]);
-    Some(Entry { line, certificate: certificate.clone(), names, updates })
+    let mut files = Named::default();
+    for pair in options.windows(2) {
+        files.say(&pair[0], &pair[1]);
+    }
+    Some(Entry { line, certificate: certificate.clone(), names, files })
 }
 
 fn name(text: &str) -> ServerName {
@@ -139,7 +145,8 @@ mod tests {
             .iter()
             .map(|one| {
                 let names: Vec<_> = one.names.iter().map(ToString::to_string).collect();
-                (one.line, one.certificate.text.as_str(), names.join(" "), one.updates)
+                let updates = one.files.updates == Some(true);
+                (one.line, one.certificate.text.as_str(), names.join(" "), updates)
             })
             .collect();
         assert_eq!(
@@ -151,5 +158,9 @@ mod tests {
             ]
         );
         assert_eq!(list("a\n\"b").1.map(|(line, _)| line), Some(2));
+        let (entries, _) = list("/etc/a.pem [ocsp a.der ocsp-update off] a.test");
+        let staple = Some("a.der".into());
+        let expected = Named { staple, updates: Some(false), alone: true, issuer: None };
+        assert_eq!(entries[0].files, expected);
     }
 }

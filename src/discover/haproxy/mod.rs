@@ -1,55 +1,44 @@
 //! HAProxy: its `bind` lines with `crt` and `crt-list`, as deployments, one a certificate file.
 //!
-//! HAProxy has no directive for a staple: it reads `<certificate file>.ocsp` where there is one, and takes
-//! newer ones over a `stats socket` of level admin. `words` reads lines, [`bind`] the addresses,
-//! [`certificates`] what a path stands for.
+//! HAProxy has no directive for a staple: it reads `<certificate file>.ocsp` where there is one, unless a
+//! [`store`] names another, and takes newer ones over a `stats socket` of level admin. [`walk`] goes through
+//! the files, `words` reads lines and fills in [`variables`], [`global`] is what is said for all, [`bind`] the
+//! addresses, [`certificates`] what a path stands for.
 
 mod bind;
 mod certificates;
+mod global;
+mod store;
+mod variables;
+mod walk;
 mod words;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use super::configuration::Configuration;
-use super::model::{Address, Deployment, Listener, Origin, ServerName};
-use super::plain::{Served, mapped};
-use super::problem::{Problem, What};
 use super::settings::PathMap;
 use super::sources::{Source, read_text};
-use bind::Bind;
-use words::{Word, lines, words};
+use walk::Walk;
 
-/// Where a package's unit has HAProxy write its process number.
-const PID_FILE: &str = "/run/haproxy.pid";
-
-/// Words that begin a section.
-const SECTIONS: &[&str] = &[
-    "acme",
-    "backend",
-    "cache",
-    "crt-store",
-    "defaults",
-    "fcgi-app",
-    "frontend",
-    "global",
-    "http-errors",
-    "listen",
-    "log-forward",
-    "log-profile",
-    "mailers",
-    "peers",
-    "program",
-    "resolvers",
-    "ring",
-    "traces",
-    "userlist",
-];
+/// What the packages' units have HAProxy's environment read from, Debian's and Red Hat's.
+const ENVIRONMENT: [&str; 2] = ["/etc/default/haproxy", "/etc/sysconfig/haproxy"];
+/// The folder whose configuration those units are about.
+const PACKAGED: &str = "/etc/haproxy";
 
 /// Reads the configuration in `main`, as we see it: a file, or a folder whose `*.cfg` HAProxy reads in
 /// the order of their names.
 pub(super) fn configuration(main: &Path, map: &PathMap) -> Configuration {
     let mut walk = Walk::new(map);
+    if map.theirs(main).starts_with(PACKAGED) {
+        for file in ENVIRONMENT {
+            let file = map.ours(Path::new(file)).ours;
+            // Most hosts have but one of them.
+            if let Ok((text, _)) = read_text(&file) {
+                walk.variables.source(&String::from_utf8_lossy(&text));
+            }
+            walk.read.sources.push(Source::look(file));
+        }
+    }
     let mut files = vec![main.to_owned()];
     if main.is_dir() {
         walk.read.sources.push(Source::look(main));
@@ -68,233 +57,9 @@ fn is_configuration(path: &Path) -> bool {
     !hidden && path.extension().is_some_and(|extension| extension == "cfg") && path.is_file()
 }
 
-/// What `global` says that concerns certificates.
-#[derive(Debug)]
-struct Global {
-    certificates: Option<PathBuf>,
-    /// What relative paths start from.
-    base: Base,
-    pid_file: Option<PathBuf>,
-    admin: Vec<Address>,
-    /// `.ocsp` files are loaded.
-    staples: bool,
-    /// `x.crt` has its staple in `x.ocsp`.
-    drops_extension: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Base {
-    /// Where HAProxy was started: a service's is `/`.
-    Current,
-    /// The folder of the configuration file.
-    Configuration,
-    /// The one above it.
-    Parent,
-}
-
-struct Walk<'a> {
-    map: &'a PathMap,
-    global: Global,
-    binds: Vec<(Origin, Bind)>,
-    read: Configuration,
-    deployments: Vec<Deployment>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(map: &'a PathMap) -> Self {
-        let global = Global {
-            certificates: None,
-            base: Base::Current,
-            pid_file: None,
-            admin: Vec::new(),
-            staples: true,
-            drops_extension: false,
-        };
-        let (binds, deployments) = (Vec::new(), Vec::new());
-        Walk { map, global, binds, read: Configuration::default(), deployments }
-    }
-
-    fn file(&mut self, path: &Path) {
-        let file: Arc<Path> = path.into();
-        let text = match read_text(path) {
-            Ok((text, stamp)) => {
-                self.read.sources.push(Source { path: file.clone(), stamp: Some(stamp) });
-                String::from_utf8_lossy(&text).into_owned()
-            }
-            Err(why) => {
-                self.read.sources.push(Source::look(path));
-                return self.read.faults.push(Problem::new(path, why));
-            }
-        };
-        let mut section = String::new();
-        for (line, text) in lines(&text) {
-            let origin = Origin { file: file.clone(), line };
-            match words(&text) {
-                Ok(words) => self.line(&words, origin, &mut section),
-                Err(why) => {
-                    let what = What::Syntax(why.to_owned());
-                    self.read.faults.push(Problem::at(&origin, what));
-                }
-            }
-        }
-    }
-
-    fn line(&mut self, words: &[Word], origin: Origin, section: &mut String) {
-        let Some((first, rest)) = words.split_first() else { return };
-        if SECTIONS.contains(&first.text.as_str()) {
-            section.clone_from(&first.text);
-        } else if section == "global" {
-            self.global(&first.text, rest);
-        } else if first.text == "bind"
-            && matches!(section.as_str(), "frontend" | "listen" | "peers")
-        {
-            self.binds.extend(bind::bind(rest).map(|bind| (origin, bind)));
-        }
-    }
-
-    fn global(&mut self, name: &str, arguments: &[Word]) {
-        let known = || arguments.iter().filter(|word| !word.variable);
-        let path = || known().next().map(|word| PathBuf::from(&word.text));
-        match name {
-            "crt-base" => self.global.certificates = path(),
-            "pidfile" => self.global.pid_file = path(),
-            "ssl-load-extra-del-ext" => self.global.drops_extension = true,
-            "ssl-load-extra-files" => {
-                self.global.staples =
-                    known().any(|word| matches!(word.text.as_str(), "ocsp" | "all"));
-            }
-            "default-path" => match arguments.first().map(|word| word.text.as_str()) {
-                Some("config") => self.global.base = Base::Configuration,
-                Some("parent") => self.global.base = Base::Parent,
-                _ => {}
-            },
-            "stats" => self.stats(arguments),
-            _ => {}
-        }
-    }
-
-    /// `stats socket ADDRESS … level admin`.
-    fn stats(&mut self, arguments: &[Word]) {
-        let [socket, address, options @ ..] = arguments else { return };
-        let pair = |pair: &[Word]| pair[0].text == "level" && pair[1].text == "admin";
-        if socket.text == "socket" && !address.variable && options.windows(2).any(pair) {
-            let found = bind::addresses(&address.text).into_iter();
-            let ours = found.map(|address| match address {
-                Address::Unix(path) => Address::Unix(self.map.ours(&path).ours),
-                other => other,
-            });
-            self.global.admin.extend(ours);
-        }
-    }
-
-    /// A path as HAProxy sees it.
-    fn resolve(&self, text: &str, base: Option<&Path>, origin: &Origin) -> PathBuf {
-        let theirs = self.map.theirs(&origin.file);
-        let folder = theirs.parent().unwrap_or(Path::new("/"));
-        let start = match self.global.base {
-            Base::Current => Path::new("/"),
-            Base::Configuration => folder,
-            Base::Parent => folder.parent().unwrap_or(Path::new("/")),
-        };
-        start.join(base.unwrap_or(Path::new(""))).join(text)
-    }
-
-    fn finish(mut self) -> Configuration {
-        for (origin, bind) in std::mem::take(&mut self.binds) {
-            self.deployments(&origin, &bind);
-        }
-        let pid_file = self.global.pid_file.as_deref().unwrap_or(Path::new(PID_FILE));
-        Configuration {
-            deployments: self.deployments.into(),
-            pid_file: Some(self.map.ours(pid_file).ours.to_path_buf()),
-            admin: self.global.admin,
-            ..self.read
-        }
-    }
-
-    fn deployments(&mut self, origin: &Origin, bind: &Bind) {
-        let plain: Arc<[Listener]> = bind.listeners.clone().into();
-        // Whoever names no server gets the first certificate.
-        let default = bind.listeners.iter().map(|one| Listener { default: true, ..one.clone() });
-        let mut first = Some(Arc::<[Listener]>::from(default.collect::<Vec<_>>()));
-        for word in &bind.certificates {
-            if !word.variable && !word.text.starts_with('@') {
-                let listeners = first.take().unwrap_or_else(|| plain.clone());
-                self.certificate(&word.text, origin, &[], bind.updates, &listeners, &plain);
-            }
-        }
-        for word in bind.lists.iter().filter(|word| !word.variable) {
-            let path = self.map.ours(&self.resolve(&word.text, None, origin)).ours;
-            let text = match read_text(&path) {
-                Ok((text, stamp)) => {
-                    self.read.sources.push(Source { path: path.clone(), stamp: Some(stamp) });
-                    String::from_utf8_lossy(&text).into_owned()
-                }
-                Err(why) => {
-                    let what = What::Include { path: path.to_path_buf(), why: Box::new(why) };
-                    self.read.faults.push(Problem::at(origin, what));
-                    self.read.sources.push(Source::look(path));
-                    continue;
-                }
-            };
-            let (entries, fault) = certificates::list(&text);
-            let at = |line| Origin { file: path.clone(), line };
-            if let Some((line, why)) = fault {
-                let what = What::Syntax(why.to_owned());
-                self.read.faults.push(Problem::at(&at(line), what));
-            }
-            for entry in entries {
-                let word = &entry.certificate;
-                if word.variable || word.text.starts_with('@') {
-                    continue;
-                }
-                let listeners = first.take().unwrap_or_else(|| plain.clone());
-                let updates = bind.updates || entry.updates;
-                let origin = at(entry.line);
-                self.certificate(&word.text, &origin, &entry.names, updates, &listeners, &plain);
-            }
-        }
-    }
-
-    /// The deployments of one `crt`; the first of its files has `listeners`, the others `plain`.
-    fn certificate(
-        &mut self,
-        text: &str,
-        origin: &Origin,
-        names: &[ServerName],
-        updates: bool,
-        listeners: &Arc<[Listener]>,
-        plain: &Arc<[Listener]>,
-    ) {
-        let theirs = self.resolve(text, self.global.certificates.as_deref(), origin);
-        let found = certificates::files(&self.map.ours(&theirs).ours);
-        self.read.sources.extend(found.folder.map(Source::look));
-        let listeners = std::iter::once(listeners).chain(std::iter::repeat(plain));
-        for (file, listeners) in found.files.iter().zip(listeners) {
-            let staple = (self.global.staples && !updates).then(|| self.staple(file));
-            let issuer = certificates::appended(file, "issuer");
-            let served = Served {
-                certificate: mapped(self.map, file),
-                staple: staple.map(|path| mapped(self.map, &path)),
-                issuer: issuer.is_file().then(|| mapped(self.map, &issuer)),
-            };
-            self.deployments.push(served.deployment(origin, names, listeners.clone()));
-        }
-    }
-
-    /// Where HAProxy looks for the staple of a certificate file.
-    fn staple(&self, certificate: &Path) -> PathBuf {
-        match certificate.extension() {
-            Some(extension) if self.global.drops_extension && extension == "crt" => {
-                certificate.with_extension("ocsp")
-            }
-            _ => certificates::appended(certificate, "ocsp"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::model::{Address, Listener};
     use super::*;
 
     #[test]
@@ -340,5 +105,114 @@ mod tests {
         );
         std::fs::write(at("haproxy.cfg"), "frontend f\n  bind \":1 ssl\n").expect("ours");
         assert_eq!(configuration(&at("haproxy.cfg"), &PathMap::default()).faults.len(), 1);
+    }
+
+    /// What is read of files with these texts: certificate, staple, issuer, whether HAProxy needs the staple
+    /// and what it calls the certificate, a line for each; paths are told without the folder that holds all.
+    fn check(files: &[(&str, &str)], expected: &[&str]) -> Configuration {
+        let root = tempfile::tempdir().expect("a folder");
+        let base = root.path().display().to_string();
+        for (name, text) in files {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("it has one")).expect("ours");
+            std::fs::write(path, text.replace("ROOT", &base)).expect("ours");
+        }
+        let read = configuration(&root.path().join("conf.d"), &PathMap::default());
+        let told: Vec<_> = read
+            .deployments
+            .iter()
+            .map(|one| {
+                let shown = |path: Option<&super::super::MappedPath>| {
+                    let path = path.map(|path| path.ours.display().to_string());
+                    path.unwrap_or("-".to_owned()).replace(&format!("{base}/"), "")
+                };
+                let issuer = one.trusted_certificate.as_ref().map(|stated| &stated.value);
+                let (certificate, staple) = (&one.certificates[0].file, one.target());
+                let needed = if one.needs_staple { " needed" } else { "" };
+                let called = one.called.as_ref().map(|name| format!(" as {name}"));
+                let called = called.unwrap_or_default();
+                let (certificate, staple) = (shown(Some(certificate)), shown(staple));
+                format!("{certificate} {staple} {}{needed}{called}", shown(issuer))
+            })
+            .collect();
+        assert_eq!(told, expected, "{files:?}");
+        assert!(read.faults.is_empty(), "{:?}", read.faults);
+        read
+    }
+
+    #[test]
+    fn relative_paths_start_where_default_path_says() {
+        let bind = "frontend f\n bind :1 ssl crt x.pem\n";
+        let with = |policy: &str| format!("global\n default-path {policy}\n{bind}");
+        for (policy, expected) in [
+            ("current", "/x.pem /x.pem.ocsp - as x.pem"),
+            ("config", "conf.d/x.pem conf.d/x.pem.ocsp - as x.pem"),
+            ("parent", "x.pem x.pem.ocsp - as x.pem"),
+            ("origin ROOT/a", "a/x.pem a/x.pem.ocsp - as x.pem"),
+        ] {
+            check(&[("conf.d/a.cfg", &with(policy))], &[expected]);
+        }
+        let bundle = "frontend f\n bind :1 ssl crt d/ crt e\n";
+        let bundle = format!("global\n default-path origin ROOT\n{bundle}");
+        check(
+            &[("conf.d/a.cfg", &bundle), ("d/z.pem", ""), ("e.rsa", "")],
+            &["d/z.pem d/z.pem.ocsp - as d/z.pem", "e.rsa e.rsa.ocsp - as e.rsa"],
+        );
+        // Each replaces the one before, over the ends of files too; crt-base is put behind it.
+        let again = format!("{}global\n default-path origin ROOT/b\n crt-base c\n", with("parent"));
+        let list = "frontend g\n bind :2 ssl crt-list l.txt\n";
+        check(
+            &[("conf.d/a.cfg", &again), ("conf.d/b.cfg", list), ("b/l.txt", "y.pem\n")],
+            &["x.pem x.pem.ocsp - as x.pem", "b/c/y.pem b/c/y.pem.ocsp - as c/y.pem"],
+        );
+    }
+
+    #[test]
+    fn variables_are_filled_in_or_told() {
+        let text = "global\n setenv SITE www\n presetenv DIR \"ROOT/${SITE}\"\n\
+                    frontend f\n bind \"127.0.0.1:${PORT-443}\" ssl crt \"$DIR/a.pem\" crt \"$HIDDEN/b.pem\"\n";
+        let read = check(&[("conf.d/a.cfg", text)], &["www/a.pem www/a.pem.ocsp -"]);
+        assert_eq!(read.deployments[0].listeners[0].address.to_string(), "127.0.0.1:443");
+        let told: Vec<_> =
+            read.remarks.iter().map(|one| (one.line, one.what.to_string())).collect();
+        let wanted =
+            "the value of $HIDDEN is not known here: no staple is kept for what it stands for";
+        assert_eq!(told, [(5, wanted.to_owned())]);
+    }
+
+    #[test]
+    fn stores_name_the_staples_of_their_certificates() {
+        let text = "global\n crt-base ROOT/certs\n\
+                    crt-store\n load crt site1.crt key k ocsp site1.der alias site1\n load crt site2.crt\n\
+                    crt-store web\n crt-base ROOT/web\n\
+                    \x20 load crt a.crt ocsp ROOT/staples/a.der issuer ca.pem\n\
+                    \x20 load crt b.crt ocsp b.der ocsp-update on\n\
+                    frontend f\n bind :1 ssl crt @/site1 crt site2.crt crt @web/a.crt crt @web/none\n\
+                    \x20bind :2 ssl crt-list ROOT/list.txt\n bind :3 ssl crt plain.pem\n";
+        let list =
+            "@web/b.crt b.test\n@web/a.crt [alpn h2] a.test\nc.pem [ocsp ROOT/c.der] c.test\n";
+        check(
+            &[("conf.d/a.cfg", text), ("list.txt", list)],
+            &[
+                "certs/site1.crt certs/site1.der - needed as @/site1",
+                "certs/site2.crt - -",
+                "web/a.crt staples/a.der web/ca.pem needed as @web/a.crt",
+                "web/b.crt - - as @web/b.crt",
+                "web/a.crt staples/a.der web/ca.pem needed as @web/a.crt",
+                "certs/c.pem c.der - needed",
+                "certs/plain.pem certs/plain.pem.ocsp -",
+            ],
+        );
+    }
+
+    #[test]
+    fn staples_that_haproxy_fetches_itself_are_left_to_it() {
+        let text = "global\n ocsp-update.mode on\nfrontend f\n bind :1 ssl crt ROOT/a.pem\n\
+                    \x20 bind :2 ssl crt-list ROOT/list.txt\n";
+        let list = "ROOT/b.pem [ocsp-update off] b.test\n";
+        check(
+            &[("conf.d/a.cfg", text), ("list.txt", &list.replace("ROOT", "/x"))],
+            &["a.pem - -", "/x/b.pem /x/b.pem.ocsp -"],
+        );
     }
 }

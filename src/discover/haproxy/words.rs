@@ -1,11 +1,13 @@
-//! HAProxy's lines: words, quotes, escapes and comments, as its manual has them (§2.2).
+//! HAProxy's lines: words, quotes, escapes, comments and variables, as its manual has them (§2.2, 2.3).
+
+use super::variables::{Expanded, Variables};
 
 /// A word of a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) text: String,
-    /// It holds an environment variable, whose value is not known here.
-    pub(super) variable: bool,
+    /// An environment variable in it whose value is not known here.
+    pub(super) unknown: Option<String>,
 }
 
 /// One line of a file, continuations joined; the number is that of its first line, from 1.
@@ -23,11 +25,11 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = (u32, String)> {
     })
 }
 
-/// The words of a line.
+/// The words of a line, with the values of `variables` filled in.
 ///
 /// # Errors
-/// A quote that does not end.
-pub(super) fn words(line: &str) -> Result<Vec<Word>, &'static str> {
+/// A quote or a brace that does not end, or a variable without a name.
+pub(super) fn words(line: &str, variables: &Variables) -> Result<Vec<Word>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<Word> = None;
     let mut chars = line.chars().peekable();
@@ -46,19 +48,31 @@ pub(super) fn words(line: &str) -> Result<Vec<Word>, &'static str> {
                 }
             }
             '"' => {
-                let word = word.get_or_insert_with(Word::default);
+                let mut open = word.take().unwrap_or_default();
                 loop {
                     match chars.next() {
                         Some('"') => break,
-                        Some('\\') => word.text.extend(chars.next().map(escaped)),
+                        Some('\\') => open.text.extend(chars.next().map(escaped)),
                         Some('$') => {
-                            word.variable = true;
-                            word.text.push('$');
+                            let Expanded { value, several } = variables.read(&mut chars)?;
+                            match value {
+                                Ok(value) if several => {
+                                    let mut parts = value.split_ascii_whitespace();
+                                    open.text.push_str(parts.next().unwrap_or_default());
+                                    for part in parts {
+                                        let next = Word { text: part.to_owned(), unknown: None };
+                                        words.push(std::mem::replace(&mut open, next));
+                                    }
+                                }
+                                Ok(value) => open.text.push_str(&value),
+                                Err(name) => open.unknown = Some(name),
+                            }
                         }
-                        Some(char) => word.text.push(char),
+                        Some(char) => open.text.push(char),
                         None => return Err("a quote (\") does not end"),
                     }
                 }
+                word = Some(open);
             }
             '\\' => {
                 word.get_or_insert_with(Word::default).text.extend(chars.next().map(escaped));
@@ -84,7 +98,7 @@ mod tests {
     use super::*;
 
     fn check(line: &str, expected: &[&str]) {
-        let found = words(line).expect(line);
+        let found = words(line, &Variables::default()).expect(line);
         let found: Vec<_> = found.iter().map(|word| word.text.as_str()).collect();
         assert_eq!(found, expected, "{line}");
     }
@@ -101,9 +115,8 @@ mod tests {
         check("a\\#b", &["a#b"]);
         check("# all of it", &[]);
         check("a \"\" b", &["a", "", "b"]);
-        assert!(words("crt \"/etc/${SITE}.pem\"").expect("words")[1].variable);
-        assert!(!words("crt '/etc/$SITE.pem'").expect("words")[1].variable);
-        assert!(words("crt \"/etc").is_err());
+        check("crt '/etc/$SITE.pem'", &["crt", "/etc/$SITE.pem"]);
+        assert!(words("crt \"/etc", &Variables::default()).is_err());
     }
 
     #[test]

@@ -113,6 +113,8 @@ fn within(mut blocks: Vec<Block>, outer: &Level) -> impl Iterator<Item = Deploym
             certificate_compression: level.compression,
             issuer_files: None,
             apache: None,
+            needs_staple: false,
+            called: None,
         })
     })
 }

@@ -149,3 +149,40 @@ fn a_bundle_in_a_folder_has_a_staple_for_each_key() {
     }
     host.all_judges_connect();
 }
+
+/// Certificates by relative paths, a base and variables: HAProxy calls them by the names that they have in
+/// its configuration, on its socket too.
+#[test]
+fn relative_paths_and_variables_mean_what_haproxy_takes_them_for() {
+    let mut host = Host::<Haproxy>::new(LONG, "");
+    let mut text = fs::read_to_string(host.server.configuration()).expect("ours");
+    let root = host.ground.path("certs");
+    let root = root.parent().expect("it has one").display().to_string();
+    for site in Haproxy::SITES {
+        let path = format!("crt {}", host.ground.combined(site).display());
+        assert!(text.contains(&path), "{text}");
+        text = text.replacen(&path, &format!("crt \"${{NOT_SET}}{site}$NOT_SET.pem\""), 1);
+    }
+    let bind = format!("bind 127.0.0.1:{}", host.ground.port);
+    assert!(text.contains(&bind), "{text}");
+    let (address, port) = ("\"${HOST}:${PORT-", format!("{}}}\"", host.ground.port));
+    text = text.replacen(&bind, &format!("bind {address}{port}"), 1);
+    let said = format!(
+        "global\n  default-path origin \"{root}\"\n  crt-base certs\n  setenv HOST 127.0.0.1\n\
+         \x20 unsetenv NOT_SET\n"
+    );
+    text = text.replacen("global\n", &said, 1);
+    fs::write(host.server.configuration(), text).expect("ours");
+    host.server.start();
+    for site in Haproxy::SITES {
+        assert_eq!(host.handshake(site).expect("a handshake").worth, Worth::Nothing);
+    }
+    let before = worker(&host);
+    host.agent.start();
+    for site in Haproxy::SITES {
+        host.wait_until_served(site);
+    }
+    assert_eq!(worker(&host), before, "nobody reloaded it");
+    host.server.reload().expect("its configuration is good");
+    host.all_judges_connect();
+}
