@@ -64,10 +64,11 @@ fn one(place: &Place, world: &World, now: UnixTime) -> Inspected {
     let Some(target) = place.written() else { return answered(place, world) };
     let stamp = publish::stamp(target);
     let without = |content| Inspected { content, facts: None, stamp };
-    let bytes = match publish::inspect(target) {
+    let (bytes, entry) = match publish::inspect(target) {
         Ok(What::Missing) => return without(Content::Nothing),
         Ok(What::Placeholder) => return without(Content::Placeholder),
-        Ok(What::Bytes(bytes)) => bytes,
+        Ok(What::Bytes(bytes)) => (bytes, None),
+        Ok(What::Entry(entry)) => (entry.response.clone(), Some(entry)),
         Err(error) => {
             tracing::debug!(%error, "a target cannot be read");
             return without(Content::Foreign);
@@ -79,6 +80,10 @@ fn one(place: &Place, world: &World, now: UnixTime) -> Inspected {
         let judged =
             || judge(&bytes, known.issued.as_ref()?, &known.profile, now, &Checked::default());
         if let Some(staple) = held.or_else(judged) {
+            if entry.as_ref().is_some_and(|entry| !entry.fits(&staple)) {
+                tracing::debug!(%target, "the entry's dates are not those of its response");
+                break;
+            }
             let content = Content::Staple(*id, staple.digest());
             return Inspected { content, facts: Some(staple.facts()), stamp };
         }

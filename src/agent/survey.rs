@@ -189,6 +189,7 @@ impl Survey {
             Ok(What::Missing) => return Lying::Missing,
             Ok(What::Placeholder) => return Lying::Placeholder(age(path)),
             Ok(What::Bytes(bytes)) => bytes,
+            Ok(What::Entry(entry)) => entry.response,
             Err(error) if is_closed(path) => return Lying::Hidden(error.to_string()),
             Err(_) => return Lying::Unusable("is no file, or too long for a staple".to_owned()),
         };

@@ -93,6 +93,8 @@ pub enum What {
     Placeholder,
     /// Something, to be judged by `ocsp::verify`.
     Bytes(Vec<u8>),
+    /// The same in an entry of mod_md's store, with what that says besides.
+    Entry(store_entry::Found),
 }
 
 /// How a publication went well.
@@ -207,7 +209,7 @@ pub fn inspect(target: &Target) -> Result<What, PublishError> {
         // An entry without a response is something foreign, like a response that is none.
         Target::StoreEntry(path) => match files::read(path, MAX_ENTRY_BYTES)? {
             None => What::Missing,
-            Some(entry) => What::Bytes(store_entry::decode(&entry).unwrap_or_default()),
+            Some(entry) => What::Entry(store_entry::decode(&entry)),
         },
     })
 }
@@ -225,6 +227,7 @@ fn prepare(target: &Target, what: Publishable<'_>) -> Progress {
     // What cannot be read may still be replaced.
     let unchanged = match (inspect(target), what) {
         (Ok(What::Bytes(found)), Publishable::Staple(staple)) => found == staple.der(),
+        (Ok(What::Entry(found)), Publishable::Staple(staple)) => found.fits(staple),
         (Ok(What::Placeholder), Publishable::Placeholder) => true,
         (Ok(What::Missing), what) => target.bytes(what).is_none(),
         _ => false,

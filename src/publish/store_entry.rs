@@ -18,7 +18,7 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nix::unistd::geteuid;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::ocsp::{Staple, Status};
 use crate::time::UnixTime;
@@ -26,16 +26,35 @@ use crate::time::UnixTime;
 /// Folders that may have to be made: the store's own, `ocsp`, and the domain's in it.
 const FOLDERS: usize = 3;
 
-#[derive(Serialize, Deserialize)]
-struct Entry {
-    response: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    valid: Option<Valid>,
+/// An entry as it is read: whatever is missing in it, or cannot be understood, is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The response, DER; empty where there is none to be found.
+    pub response: Vec<u8>,
+    /// From when until when mod_md believes it to be good.
+    pub valid: Option<(UnixTime, UnixTime)>,
 }
 
-#[derive(Serialize, Deserialize)]
+impl Found {
+    /// Whether mod_md will do with this staple as it should: `valid` is what the staple says, by our hand or
+    /// by mod_md's. With other dates it would drop a good one, or keep a bad one.
+    pub fn fits(&self, staple: &Staple) -> bool {
+        let Some((from, until)) = self.valid else { return false };
+        let next = staple.next_update();
+        // What mod_md assumes where the responder does not say is its own affair.
+        let right = next.is_none_or(|next| until == next) || until == staple.expires();
+        *self.response == *staple.der() && from == staple.this_update() && right
+    }
+}
+
+#[derive(Serialize)]
+struct Entry {
+    response: String,
+    status: String,
+    valid: Valid,
+}
+
+#[derive(Serialize)]
 struct Valid {
     from: String,
     until: String,
@@ -64,16 +83,24 @@ pub(super) fn encode(staple: &Staple) -> Vec<u8> {
     };
     let entry = Entry {
         response: URL_SAFE_NO_PAD.encode(staple.der()),
-        status: Some(status.to_owned()),
-        valid: Some(Valid { from: date(staple.this_update()), until: date(staple.expires()) }),
+        status: status.to_owned(),
+        valid: Valid { from: date(staple.this_update()), until: date(staple.expires()) },
     };
     serde_json::to_vec_pretty(&entry).expect("plain data is JSON")
 }
 
-/// The response (DER) in an entry; `None` where there is none to be found.
-pub(super) fn decode(entry: &[u8]) -> Option<Vec<u8>> {
-    let entry: Entry = serde_json::from_slice(entry).ok()?;
-    URL_SAFE_NO_PAD.decode(entry.response.trim_end_matches('=')).ok()
+/// What an entry says.
+pub(super) fn decode(entry: &[u8]) -> Found {
+    let value = serde_json::from_slice::<serde_json::Value>(entry).unwrap_or_default();
+    let text = |value: &serde_json::Value| Some(value.as_str()?.to_owned());
+    let response = text(&value["response"]).unwrap_or_default();
+    let response = URL_SAFE_NO_PAD.decode(response.trim_end_matches('=')).unwrap_or_default();
+    let instant = |name: &str| {
+        let text = text(&value["valid"][name])?;
+        let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(&text).ok()?;
+        Some(UnixTime::from_secs(at.as_second()))
+    };
+    Found { response, valid: instant("from").zip(instant("until")) }
 }
 
 /// RFC 7231 §7.1.1.1, as mod_md reads it.
@@ -119,19 +146,21 @@ mod tests {
 
     #[test]
     fn entries_are_read_whatever_is_missing_in_them() {
-        let table: [(&str, Option<&[u8]>); 6] = [
-            (
-                r#"{"response": "MAMKAQE", "status": "good", "valid": {"from": "", "until": ""}}"#,
-                Some(&[0x30, 3, 10, 1, 1]),
-            ),
-            (r#"{"response": "MAMKAQE=", "more": [1]}"#, Some(&[0x30, 3, 10, 1, 1])),
-            (r#"{"response": "-_8"}"#, Some(&[0xfb, 0xff])),
-            (r#"{"response": "+/8"}"#, None),
-            (r#"{"status": "good"}"#, None),
-            ("", None),
-        ];
-        for (entry, expected) in table {
-            assert_eq!(decode(entry.as_bytes()).as_deref(), expected, "{entry}");
+        let dates = r#""valid": {"from": "Sun, 22 Nov 2026 14:14:35 GMT", "until": "Sun, 29 Nov 2026 15:14:35 GMT"}"#;
+        let dated = format!(r#"{{"response": "MAMKAQE", "status": "good", {dates}}}"#);
+        let week = (1_795_356_875, 1_795_965_275);
+        let check = |entry: &str, response: &[u8], valid: Option<(i64, i64)>| {
+            let at = UnixTime::from_secs;
+            let valid = valid.map(|(from, until)| (at(from), at(until)));
+            let expected = Found { response: response.to_vec(), valid };
+            assert_eq!(decode(entry.as_bytes()), expected, "{entry}");
+        };
+        let der = [0x30, 3, 10, 1, 1];
+        check(&dated, &der, Some(week));
+        check(r#"{"response": "MAMKAQE=", "valid": {"from": "", "until": 1}}"#, &der, None);
+        check(r#"{"response": "-_8", "valid": "always"}"#, &[0xfb, 0xff], None);
+        for nothing in [r#"{"response": "+/8"}"#, r#"{"status": "good"}"#, "[]", ""] {
+            check(nothing, &[], None);
         }
     }
 }

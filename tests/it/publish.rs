@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
-use staplekeeper::ocsp::TRY_LATER;
+use staplekeeper::ocsp::{Staple, TRY_LATER};
 use staplekeeper::plan::PublishFault;
 use staplekeeper::publish::adopt::{Wanted, carry_out, leave, make_staples, plan};
 use staplekeeper::publish::{
@@ -357,14 +357,18 @@ fn entries_of_mod_mds_store_are_made_read_and_removed() {
         let done = publisher.publish(&[(target.clone(), what)]).pop().expect("one outcome");
         (done.expect("published"), inspect(&target).expect("readable"))
     };
+    let entry_of = |staple: &Staple| {
+        let valid = Some((staple.this_update(), staple.expires()));
+        What::Entry(store_entry::Found { response: staple.der().to_vec(), valid })
+    };
     let cases = [
         (Publishable::Nothing, Done::Unchanged, What::Missing),
         (Publishable::Placeholder, Done::Unchanged, What::Missing),
-        (Publishable::Staple(&old), Done::Written, What::Bytes(old.der().to_vec())),
-        (Publishable::Staple(&old), Done::Unchanged, What::Bytes(old.der().to_vec())),
-        (Publishable::Staple(&new), Done::Written, What::Bytes(new.der().to_vec())),
+        (Publishable::Staple(&old), Done::Written, entry_of(&old)),
+        (Publishable::Staple(&old), Done::Unchanged, entry_of(&old)),
+        (Publishable::Staple(&new), Done::Written, entry_of(&new)),
         (Publishable::Placeholder, Done::Written, What::Missing),
-        (Publishable::Staple(&new), Done::Written, What::Bytes(new.der().to_vec())),
+        (Publishable::Staple(&new), Done::Written, entry_of(&new)),
         (Publishable::Nothing, Done::Written, What::Missing),
     ];
     for (what, done, there) in cases {
@@ -378,10 +382,16 @@ fn entries_of_mod_mds_store_are_made_read_and_removed() {
         let date = read["valid"][bound].as_str().expect("a date");
         assert!(date.ends_with(" GMT") && date.len() == 29, "{text}");
     }
-    // What is no entry is replaced.
-    fs::write(&entry, "{}").expect("ours");
-    assert_eq!(inspect(&target).expect("readable"), What::Bytes(Vec::new()));
-    assert_eq!(publish(Publishable::Staple(&new)).0, Done::Written);
+    // What is no entry is replaced, and one by whose dates mod_md would drop a good staple.
+    let until = read["valid"]["until"].as_str().expect("a date");
+    let from = read["valid"]["from"].as_str().expect("a date");
+    let spoilt =
+        [text.replace(until, from), text.replace("until", "til"), text.replace(" GMT", "")];
+    for spoilt in spoilt.iter().map(String::as_str).chain(["{}", "", "[1]"]) {
+        fs::write(&entry, spoilt).expect("ours");
+        assert_eq!(publish(Publishable::Staple(&new)), (Done::Written, entry_of(&new)), "{spoilt}");
+        assert_eq!(fs::read_to_string(&entry).expect("there"), text);
+    }
     // Where there is no Apache, nothing is made.
     let nowhere = store_entry::path(&folder.path().join("none/etc/md/ocsp/other"), b"leaf");
     let nowhere = Target::StoreEntry(nowhere.into());
