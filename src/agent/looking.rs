@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::warming::Warmth;
@@ -22,9 +22,29 @@ pub(super) struct Viewing {
     /// The key types to ask for; one where a deployment has one certificate.
     pub(super) keys: Vec<Option<KeyKind>>,
     /// Looking ends at once when one of these is shown.
-    pub(super) expected: Vec<(Shown, Content)>,
+    pub(super) expected: Expected,
     /// How long to look for it.
     pub(super) patience: Duration,
+}
+
+/// What would be right, and becomes more while somebody looks: what is published meanwhile is right too, and
+/// whoever asks by himself may be handed nothing else.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Expected(Arc<Mutex<Vec<(Shown, Content)>>>);
+
+impl Expected {
+    /// This is right too.
+    pub(super) fn add(&self, more: impl IntoIterator<Item = (Shown, Content)>) {
+        self.lock().extend(more);
+    }
+
+    fn find(&self, shown: Shown) -> Option<Content> {
+        self.lock().iter().find(|(one, _)| *one == shown).map(|(_, content)| *content)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Shown, Content)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a handshake showed, as far as it matters.
@@ -116,7 +136,7 @@ impl Viewing {
     }
 
     fn expects(&self, shown: Shown) -> Option<Content> {
-        self.expected.iter().find(|(one, _)| *one == shown).map(|(_, content)| *content)
+        self.expected.find(shown)
     }
 }
 

@@ -185,6 +185,8 @@ pub struct Agent {
     /// Handshakes that wait for their turn, and how many are under way.
     confirming: VecDeque<(TargetId, ServerId, Vec<Content>)>,
     looks: usize,
+    /// What those under way would be content with.
+    looking: BTreeMap<(TargetId, ServerId), looking::Expected>,
     warming_pace: Arc<warming::Pace>,
     refreshing: Vec<Refreshing>,
     hooking: Hookings,
@@ -310,6 +312,7 @@ impl Agent {
             wake_at: None,
             confirming: VecDeque::new(),
             looks: 0,
+            looking: BTreeMap::new(),
             warming_pace: Arc::default(),
             refreshing: Vec::new(),
             hooking: Hookings::default(),

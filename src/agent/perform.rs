@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Agent;
 use super::asking::{Brought, Errand, Failure, Fresh};
 use super::kinds;
-use super::looking::{self, Looked, One, Shown, ShownStaple, Viewing};
+use super::looking::{self, Expected, Looked, One, Shown, ShownStaple, Viewing};
 use super::message::Message;
 use super::server::Server;
 use super::world::{Place, Spot};
@@ -247,6 +247,12 @@ impl Agent {
                 let spot = self.world.target(*target);
                 let (written, label) = (!matches!(spot, Spot::Answered(_)), spot.to_string());
                 let begun = self.underway.end(*target, outcome.ok());
+                if let Ok(content @ Content::Staple(..)) = outcome {
+                    let every = (*target, ServerId(0))..=(*target, ServerId(u32::MAX));
+                    for (_, expected) in self.looking.range(every) {
+                        expected.add(self.as_shown(*target, *content));
+                    }
+                }
                 let target = label;
                 self.observe(match outcome {
                     Ok(content) => {
@@ -289,6 +295,7 @@ impl Agent {
         };
         let (confirmer, outbox) = (self.confirmer.clone(), self.outbox.clone());
         let viewing = self.viewing(place, target, server, expect);
+        self.looking.insert((target, server), viewing.expected.clone());
         tokio::spawn(async move {
             let looked = viewing.run(&confirmer).await;
             let _ = outbox.send(Message::Looked(looked));
@@ -308,11 +315,8 @@ impl Agent {
         let deployments = place.presenting(server, expect);
         let leaves = deployments.iter().flat_map(|one| &one.leaves);
         let leaves = leaves.filter_map(|id| self.world.certificates.get(id));
-        let of = |content: &Content| {
-            let content = *content;
-            self.shown(target, content).into_iter().map(move |shown| (shown, content))
-        };
-        let expected = expect.iter().flat_map(of).collect();
+        let expected = Expected::default();
+        expect.iter().for_each(|content| expected.add(self.as_shown(target, *content)));
         // Where new workers were seen, only they take connections.
         let seen = self.world.servers.get(&server).is_some_and(Server::is_seen);
         let patience = if seen { PATIENCE_WHERE_SEEN } else { PATIENCE };
@@ -324,6 +328,10 @@ impl Agent {
         let each = by_certificate || several && place.written().is_none();
         let keys = looking::kinds(leaves.map(|known| known.leaf.key_type()), each);
         Viewing { target, server, deployments, keys, expected, patience }
+    }
+
+    fn as_shown(&self, target: TargetId, content: Content) -> Vec<(Shown, Content)> {
+        self.shown(target, content).into_iter().map(|shown| (shown, content)).collect()
     }
 
     /// What a handshake shows when a target's content is served as it should be.
@@ -364,6 +372,7 @@ impl Agent {
             }
             None => {
                 self.looks -= 1;
+                self.looking.remove(&(target, server));
                 self.confirm_next();
             }
         }

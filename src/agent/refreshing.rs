@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Agent;
-use super::status::{CertificateStatus, Published, Served, Severity, State};
+use super::status::{CertificateStatus, Published, Served, Severity, State, TargetStatus};
 use crate::digest::Fingerprint;
 use crate::happening::Subject;
 use crate::plan::{CertId, Event, Want};
@@ -148,7 +148,7 @@ impl Verdict {
     }
 
     fn of(status: &CertificateStatus, reload: bool, now: UnixTime) -> Verdict {
-        let problem = problem(status, reload);
+        let problem = problem(status, reload, now);
         let text = match &problem {
             None => status.reason.clone(),
             Some(problem) => format!("{problem}; {}", protection(status, now)),
@@ -163,7 +163,7 @@ impl Verdict {
 }
 
 /// What keeps a refresh from being a success, if anything does.
-fn problem(status: &CertificateStatus, reload: bool) -> Option<String> {
+fn problem(status: &CertificateStatus, reload: bool, now: UnixTime) -> Option<String> {
     match status.state {
         State::NoOcspUrl if !status.must_staple => return None,
         State::Good => {}
@@ -182,11 +182,28 @@ fn problem(status: &CertificateStatus, reload: bool) -> Option<String> {
         }
         let read = !target.servers.is_empty();
         if reload && read && target.loaded.is_some_and(|loaded| loaded != Published::Staple) {
-            return Some(format!("{} has not taken up {}", target.servers.join(", "), target.path));
+            return Some(not_taken_up(target, now));
         }
     }
     let mismatch = reload && status.served == Some(Served::Mismatch);
     mismatch.then(|| "clients are handed something else than was published".to_owned())
+}
+
+/// Servers that do not hand out yet what lies in a target.
+fn not_taken_up(target: &TargetStatus, now: UnixTime) -> String {
+    let (servers, path) = (target.servers.join(", "), &target.path);
+    match target.taken_up_by {
+        Some(by) if by > now => {
+            let left = format_duration(by.since(now));
+            format!("{servers} takes up {path} by itself, by {by} at the latest (in {left})")
+        }
+        Some(by) => {
+            format!(
+                "{servers} should have taken up {path} by itself by {by}, which is not seen yet"
+            )
+        }
+        None => format!("{servers} has not taken up {path}"),
+    }
 }
 
 fn with_error(reason: &str, status: &CertificateStatus) -> String {
@@ -224,4 +241,35 @@ pub(super) fn say(replies: &mpsc::UnboundedSender<Bytes>, progress: &Progress) {
     line.push(b'\n');
     // Whoever hung up does not want to know.
     let _ = replies.send(line.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_takes_up_by_itself_has_not_failed_to() {
+        let now = UnixTime::from_secs(1_795_356_875);
+        let check = |taken_up_by: Option<UnixTime>, expected: &str| {
+            let target = TargetStatus {
+                path: "/a.der".to_owned(),
+                published: Published::Staple,
+                servers: vec!["exim".to_owned()],
+                loaded: Some(Published::OlderStaple),
+                loaded_expiry: None,
+                taken_up_by,
+            };
+            assert_eq!(not_taken_up(&target, now), expected);
+        };
+        let soon = Some(now + Duration::from_secs(6));
+        check(
+            soon,
+            "exim takes up /a.der by itself, by 2026-11-22T14:14:41Z at the latest (in 6s)",
+        );
+        check(
+            Some(now),
+            "exim should have taken up /a.der by itself by 2026-11-22T14:14:35Z, which is not seen yet",
+        );
+        check(None, "exim has not taken up /a.der");
+    }
 }

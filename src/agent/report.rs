@@ -128,6 +128,7 @@ impl Agent {
                 .and_then(|loaded| loaded.content)
                 .map(|content| published(known, content)),
             loaded_expiry: worst.and_then(|loaded| loaded.expires),
+            taken_up_by: view.loaded.iter().filter_map(|loaded| loaded.by_itself).max(),
         })
     }
 

@@ -177,6 +177,9 @@ pub struct TargetStatus {
     pub loaded: Option<Published>,
     /// Of the staple that is loaded.
     pub loaded_expiry: Option<UnixTime>,
+    /// Without a reload, all of those servers have what lies there by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_up_by: Option<UnixTime>,
 }
 
 /// What lies in a target, in a word.

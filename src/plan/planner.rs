@@ -386,6 +386,10 @@ impl Planner {
                 proved: holds.is_some_and(|holds| holds.proved),
                 mismatch: known.is_some_and(|known| known.is_mismatched(id)),
                 pending: known.is_some_and(|known| known.is_pending(id)),
+                by_itself: known.and_then(|known| known.takes_up(id)).map(|at| {
+                    let now = self.desk.now;
+                    now.wall + at.saturating_sub(now.uptime)
+                }),
             }
         });
         Some(TargetView {
@@ -479,8 +483,11 @@ impl Planner {
             self.targets.is_publishing(target)
                 || claimants.into_iter().flatten().any(|cert| self.is_asked(*cert))
         };
+        let now = self.desk.now.uptime;
         let busy = |server: &Entry| {
-            server.is_busy_with(id) || server.is_held_up(id) && server.blocked_by().any(coming)
+            server.is_busy_with(id)
+                || server.takes_up_soon(id, now)
+                || server.is_held_up(id) && server.blocked_by().any(coming)
         };
         !self.targets.is_publishing(id) && !known.into_iter().any(busy)
     }

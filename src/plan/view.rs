@@ -145,6 +145,8 @@ pub struct LoadedView {
     pub mismatch: bool,
     /// A reload would change it.
     pub pending: bool,
+    /// It has taken up by itself, by then (UTC), what lies there.
+    pub by_itself: Option<UnixTime>,
 }
 
 /// A server, as the status shows it.

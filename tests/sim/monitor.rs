@@ -125,6 +125,7 @@ fn certificate(view: &CertificateView, now: UnixTime) -> CertificateStatus {
         servers: Vec::new(),
         loaded: None,
         loaded_expiry: None,
+        taken_up_by: None,
     };
     CertificateStatus {
         name: view.id.0.to_string(),

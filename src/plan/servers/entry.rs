@@ -50,6 +50,18 @@ impl Entry {
         self.differs.contains(&target)
     }
 
+    /// The uptime by which it takes up by itself what a target holds and it has not.
+    pub(in crate::plan) fn takes_up(&self, target: TargetId) -> Option<Duration> {
+        self.deployed.get(target)?.pending.takes_up
+    }
+
+    /// It is about to, and nobody reloads it for that.
+    pub(in crate::plan) fn takes_up_soon(&self, target: TargetId, now: Duration) -> bool {
+        let soon = SOON + SOON / 10;
+        let at = self.takes_up(target).filter(|_| self.server.running && self.server.probed);
+        at.is_some_and(|at| at > now && at - now <= soon)
+    }
+
     pub(in crate::plan) fn pending(&self) -> usize {
         self.differs.len()
     }

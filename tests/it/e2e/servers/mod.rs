@@ -17,6 +17,7 @@
 
 mod apache_hung;
 mod apache_md;
+mod apache_refresh;
 mod apache_ssl;
 mod apache_study;
 mod day;
