@@ -29,8 +29,8 @@ impl Answer {
         Answer {
             body: Bytes::from_owner(staple.shared_der()),
             etag: value(&format!("\"{}\"", staple.digest())),
-            last_modified: value(&http_date(staple.this_update())),
-            expires: value(&http_date(staple.expires())),
+            last_modified: http_date(staple.this_update()),
+            expires: http_date(staple.expires()),
             staple,
         }
     }
@@ -72,13 +72,13 @@ fn value(text: &str) -> HeaderValue {
 }
 
 /// An instant as HTTP writes it (RFC 9110 §5.6.7): `Sun, 22 Nov 2026 14:14:35 GMT`.
-fn http_date(instant: UnixTime) -> String {
+pub(super) fn http_date(instant: UnixTime) -> HeaderValue {
     let text = |seconds| {
         let timestamp = Timestamp::from_second(seconds).ok()?;
         DateTimePrinter::new().timestamp_to_rfc9110_string(&timestamp).ok()
     };
     // Beyond the year 9999 there is no such date, nor does anybody ask.
-    text(instant.as_secs()).unwrap_or_else(|| "Fri, 31 Dec 9999 23:59:59 GMT".to_owned())
+    value(&text(instant.as_secs()).unwrap_or_else(|| "Fri, 31 Dec 9999 23:59:59 GMT".to_owned()))
 }
 
 fn parse_http_date(text: &str) -> Option<UnixTime> {

@@ -1,11 +1,10 @@
 //! One HTTP request, answered from the table.
 
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_MODIFIED_SINCE,
@@ -14,7 +13,7 @@ use hyper::header::{
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep};
 
-use super::answer::Answer;
+use super::answer::{Answer, http_date};
 use super::asked;
 use super::counts::Counts;
 use super::table::{Found, Table};
@@ -42,18 +41,47 @@ pub(super) type Now = Arc<dyn Fn() -> UnixTime + Send + Sync>;
 pub(super) struct Desk {
     pub(super) table: Arc<Table>,
     pub(super) counts: Counts,
-    pub(super) now: Now,
+    now: Now,
+    /// The second that was written last, as `Date` has it.
+    date: Mutex<(UnixTime, HeaderValue)>,
 }
 
-type Reply = Response<Full<Bytes>>;
+/// An answer, but for what HTTP says about the connection.
+pub(super) type Reply = Response<Bytes>;
 
 impl Desk {
+    pub(super) fn new(table: Arc<Table>, now: Now) -> Desk {
+        let never = UnixTime::from_secs(0);
+        let date = Mutex::new((never, http_date(never)));
+        Desk { table, counts: Counts::default(), now, date }
+    }
+
+    /// `Date` of what is said now.
+    pub(super) fn date(&self) -> HeaderValue {
+        let now = (self.now)();
+        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        if date.0 != now {
+            *date = (now, http_date(now));
+        }
+        date.1.clone()
+    }
+
+    /// Answers a plain GET, if there is a staple to answer it with.
+    pub(super) fn at_once(&self, path: &str, process: Option<i32>) -> Option<Reply> {
+        let now = (self.now)();
+        match self.first_known(&asked::readings(path), now)? {
+            Found::Answer(answer) => {
+                self.note(process, &answer);
+                let reply = described(StatusCode::OK, &answer, answer.body.clone(), now);
+                self.counts.replied(reply.status());
+                Some(reply)
+            }
+            Found::Unknown | Found::Nothing => None,
+        }
+    }
+
     /// Answers; `process` is who asks, where that can be told.
-    pub(super) async fn reply(
-        &self,
-        request: Request<Incoming>,
-        process: Option<i32>,
-    ) -> Result<Reply, Infallible> {
+    pub(super) async fn reply(&self, request: Request<Incoming>, process: Option<i32>) -> Reply {
         let reply = match *request.method() {
             Method::GET | Method::HEAD => self.get(&request, process).await,
             Method::POST => self.post(request, process).await,
@@ -65,7 +93,7 @@ impl Desk {
             }
         };
         self.counts.replied(reply.status());
-        Ok(reply)
+        reply
     }
 
     async fn get(&self, request: &Request<Incoming>, process: Option<i32>) -> Reply {
@@ -171,7 +199,7 @@ impl Desk {
 }
 
 fn described(status: StatusCode, answer: &Answer, body: Bytes, now: UnixTime) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(body);
     *reply.status_mut() = status;
     let mut headers = HeaderMap::with_capacity(7);
     headers.insert(CONTENT_TYPE, OCSP_RESPONSE);
@@ -185,7 +213,7 @@ fn described(status: StatusCode, answer: &Answer, body: Bytes, now: UnixTime) ->
 
 /// One of the unsigned responses: true at this instant only, and to be kept by no cache.
 fn unsigned(status: StatusCode, body: &'static [u8]) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from_static(body)));
+    let mut reply = Response::new(Bytes::from_static(body));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, OCSP_RESPONSE);
     reply.headers_mut().insert(CACHE_CONTROL, NO_STORE);
@@ -198,7 +226,7 @@ fn malformed() -> Reply {
 
 /// A refusal for people: no OCSP client reads the body of one.
 fn refusal(status: StatusCode, text: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(text.into()));
+    let mut reply = Response::new(text.into());
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, PLAIN_TEXT);
     reply.headers_mut().insert(CACHE_CONTROL, NO_STORE);

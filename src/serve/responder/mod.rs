@@ -5,20 +5,24 @@
 //! nothing is signed here: a certificate that is not known is `unauthorized`, one without a staple
 //! `tryLater`.
 //!
-//! `listen` makes sockets or takes them over, `worker` is the threads and `seats` bounds what they
-//! serve at once, `stream` is a client's connection, `http` answers one request: `asked` finds the
+//! `listen` makes sockets or takes them over, `worker` is the threads, which take connections (`taken`) and
+//! answer most of them on the spot (`brief`). `seats` bounds how many others they serve at once, `stream` is
+//! such a client's connection. `http` answers one request: `asked` finds the
 //! OCSP request in a path, `table` the certificate that it means, `answer` says what HTTP has to say
 //! about the staple. `askers` keeps which processes have what.
 
 mod answer;
 mod asked;
 mod askers;
+mod attendant;
+mod brief;
 mod counts;
 mod http;
 mod listen;
 mod seats;
 mod stream;
 mod table;
+mod taken;
 mod worker;
 
 use std::io;
@@ -32,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::time::UnixTime;
 pub use asked::readings;
 pub use askers::Askers;
-use counts::Counts;
+pub use attendant::Attendant;
 pub use counts::Tally;
 use http::Desk;
 pub(super) use listen::make_way;
@@ -69,7 +73,7 @@ impl Responder {
         table: Arc<Table>,
         now: impl Fn() -> UnixTime + Send + Sync + 'static,
     ) -> io::Result<Responder> {
-        let desk = Desk { table, counts: Counts::default(), now: Arc::new(now) };
+        let desk = Desk::new(table, Arc::new(now));
         let room = Arc::new(Room { desk, seats: Arc::new(Seats::new(MAX_CONNECTIONS)) });
         let threads = available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
         let workers: Vec<Worker> =

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +13,16 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::brief::FIRST_BYTES;
+
 /// How long, and for how many bytes, a client that has been answered may go on talking.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
-/// What is read at first: a whole request, of most clients.
-const FIRST_BYTES: usize = 1024;
 
 /// A stream socket.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + AsRawFd + Unpin + Send + 'static {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + AsRawFd + Unpin + Send + 'static> Stream for S {}
 
 /// Said when a client has asked for the last time and was read to the end: it is not listened to any
 /// longer.
@@ -49,21 +50,25 @@ pub(super) struct Lingering<S> {
     read: usize,
 }
 
+/// Waits until a client says something, and gives that; nothing if it has nothing to say. Costs no buffer
+/// until then: most of those who flood a server with connections never say a word.
+///
+/// # Errors
+/// It went away.
+pub(super) async fn first_words(stream: &mut impl Stream) -> io::Result<Bytes> {
+    poll_fn(|context| {
+        let mut room = [0; FIRST_BYTES];
+        let mut buffer = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+    })
+    .await
+}
+
 impl<S: Stream> Lingering<S> {
-    /// Waits until the client says something. Costs no buffer until then: most of those who flood a
-    /// server with connections never say a word.
-    ///
-    /// # Errors
-    /// It went away.
-    pub(super) async fn of(mut stream: S, farewell: Farewell) -> io::Result<Lingering<S>> {
-        let first = poll_fn(|context| {
-            let mut room = [0; FIRST_BYTES];
-            let mut buffer = ReadBuf::new(&mut room);
-            ready!(Pin::new(&mut stream).poll_read(context, &mut buffer))?;
-            Poll::Ready(io::Result::Ok(Bytes::copy_from_slice(buffer.filled())))
-        });
-        let first = first.await?;
-        Ok(Lingering { stream, first, farewell, until: None, read: 0 })
+    /// `first` has been read from it already.
+    pub(super) fn new(stream: S, first: Bytes, farewell: Farewell) -> Lingering<S> {
+        Lingering { stream, first, farewell, until: None, read: 0 }
     }
 
     /// Whether something has come that nobody has read; the end of the stream counts.

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod answers;
+mod brief;
 mod client;
 mod programs;
 mod requests;
