@@ -26,6 +26,8 @@ pub(super) struct Placed {
     path: PathBuf,
     /// Until everything has been found: who reads a target, and whether it was found since the start.
     start: Option<HashMap<String, (u64, bool)>>,
+    /// That is not what the file says.
+    changed: bool,
     /// Lines to be added.
     more: String,
     /// The file is not what the trail says: the next start says all again.
@@ -46,7 +48,7 @@ impl Placed {
                 _ => drop(known.remove(&target)),
             }
         }
-        Placed { path, start: Some(known), more: String::new(), lost: false }
+        Placed { path, start: Some(known), changed: false, more: String::new(), lost: false }
     }
 
     /// Whether a target that is named, or is not any more, is worth a line.
@@ -55,9 +57,12 @@ impl Placed {
             Happening::Placed { target, servers, .. } => {
                 let servers = digest(servers);
                 match &mut self.start {
-                    Some(known) => known
-                        .insert(target.clone(), (servers, true))
-                        .is_none_or(|(before, _)| before != servers),
+                    Some(known) => {
+                        let before = known.insert(target.clone(), (servers, true));
+                        let news = before.is_none_or(|(before, _)| before != servers);
+                        self.changed |= news;
+                        news
+                    }
                     None => {
                         self.more += &line(target, servers);
                         true
@@ -66,7 +71,7 @@ impl Placed {
             }
             Happening::Unplaced { target } => {
                 match &mut self.start {
-                    Some(known) => drop(known.remove(target)),
+                    Some(known) => self.changed |= known.remove(target).is_some(),
                     None => self.more += &format!("- {}\n", quoted(target)),
                 }
                 true
@@ -114,6 +119,14 @@ impl Placed {
                 }
                 _ => Ok(()),
             };
+        }
+        if let Some(known) = self.start.as_ref().filter(|_| self.changed) {
+            // Where something keeps being unreadable nobody knows whether all has been found.
+            self.changed = false;
+            let lines: String =
+                known.iter().map(|(target, (servers, _))| line(target, *servers)).collect();
+            return files::replace(&self.path, lines.as_bytes(), 0o644)
+                .inspect_err(|_| self.lost = true);
         }
         if more.is_empty() {
             return Ok(());
@@ -181,6 +194,9 @@ mod tests {
 
         let mut known = Placed::read(folder.path());
         assert!(known.is_news(&placed("/a.der", "haproxy")), "another server reads it");
+        known.save().expect("room");
+        let mut known = Placed::read(folder.path());
+        assert!(!known.is_news(&placed("/a.der", "haproxy")), "though not all was found");
         known.forget();
         known.save().expect("room");
         assert!(Placed::read(folder.path()).is_news(&placed("/d.der", "nginx")), "lines were lost");
