@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> 
     let inventory = Inventory::of(&survey.scan, survey.at, |issued| survey.responders(issued));
     survey.unread.iter().for_each(say::note);
     if args.format != Format::Json {
-        inventory.problems.iter().for_each(say::notes);
+        inventory.problems.iter().for_each(say::problem);
     }
     match args.format {
         Format::Table => say::page(inventory::table(&inventory, super::width())),

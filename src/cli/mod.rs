@@ -184,7 +184,7 @@ pub fn complain(error: &anyhow::Error) {
     let first = chain.next().map(ToString::to_string).unwrap_or_default();
     // A report of the configuration is whole lines already.
     match first.strip_suffix('\n') {
-        Some(report) => say::notes(report),
+        Some(report) => say::report(report),
         None => say::note(format!("staplekeeper: {first}")),
     }
     chain.for_each(|cause| say::note(format!("  because: {cause}")));

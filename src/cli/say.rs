@@ -34,8 +34,18 @@ pub(super) fn note(text: impl Display) {
     anstream::eprintln!("{}", printable(&text.to_string()));
 }
 
-/// Lines on standard error: something with its hint below, or a whole report.
-pub(super) fn notes(text: impl Display) {
+/// A problem on standard error, its hint below. Any other line in it is of a name, and set in: nobody takes
+/// it for a line of ours.
+pub(super) fn problem(text: impl Display) {
+    let text = text.to_string();
+    for (at, line) in text.lines().enumerate() {
+        let ours = at == 0 || line.starts_with("hint: ");
+        note(if ours { line.to_owned() } else { format!("  {line}") });
+    }
+}
+
+/// A report on standard error, whose lines are all ours.
+pub(super) fn report(text: impl Display) {
     text.to_string().lines().for_each(note);
 }
 

@@ -84,7 +84,7 @@ fn print(document: &Document) {
     }
     for problem in &document.problems {
         // A problem has its hint on a line of its own.
-        say::notes(problem);
+        say::problem(problem);
     }
 }
 

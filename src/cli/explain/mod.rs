@@ -77,7 +77,7 @@ pub(super) async fn run(
         alive,
         entry,
     };
-    problems.iter().for_each(say::notes);
+    problems.iter().for_each(say::problem);
     say::page(page::page(&known, super::width()));
     Ok(ExitCode::SUCCESS)
 }

@@ -92,7 +92,7 @@ pub(super) fn run(
                 .for_each(|finding| say::page(format!("\n{}\n", text(finding, super::width()))));
             problems
                 .iter()
-                .for_each(|problem| say::notes(format!("could not be judged: {problem}")));
+                .for_each(|problem| say::problem(format!("could not be judged: {problem}")));
         }
     }
     Ok(match (errors, warnings) {
