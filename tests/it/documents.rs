@@ -7,10 +7,11 @@ use std::process::Command;
 
 use crate::support::agent::Agent;
 use crate::support::apache::Apache;
-use crate::support::authority::Authority;
-use crate::support::ca::Draft;
+use crate::support::authority::{Authority, now};
+use crate::support::ca::{Draft, Forge};
 use crate::support::nginx::Nginx;
 use crate::support::port::free_port;
+use crate::support::program::program;
 
 #[allow(dead_code, reason = "the generator's own program uses the rest")]
 #[path = "../../man/generator/pages.rs"]
@@ -94,22 +95,28 @@ fn read(name: &str) -> String {
 struct Elsewhere {
     folder: PathBuf,
     port: u16,
+    /// A good answer about www's certificate.
+    answer: Vec<u8>,
 }
 
 impl Elsewhere {
     fn new(folder: &Path) -> Elsewhere {
         let authority = Authority::new(600);
+        let mut answer = Vec::new();
         for name in ["www", "www-rsa", "www-ecdsa"] {
             let leaf = authority.issue(Draft::leaf("www.example.org"));
             let live = folder.join("letsencrypt/live").join(name);
             fs::create_dir_all(&live).expect("ours");
             fs::write(live.join("fullchain.pem"), leaf.chain_pem()).expect("ours");
             fs::write(live.join("privkey.pem"), leaf.key_pem()).expect("ours");
+            if name == "www" {
+                answer = Forge::new(&leaf, now()).der();
+            }
         }
         let staples = folder.join("staples");
         fs::create_dir_all(&staples).expect("ours");
         fs::write(staples.join("www.der"), staplekeeper::ocsp::TRY_LATER).expect("ours");
-        Elsewhere { folder: folder.to_owned(), port: free_port() }
+        Elsewhere { folder: folder.to_owned(), port: free_port(), answer }
     }
 
     fn moved(&self, text: &str) -> String {
@@ -156,6 +163,85 @@ fn apache_takes_its_examples() {
         let text = elsewhere.moved(text);
         apache.hosts(&format!("Listen 127.0.0.1:{}\n{text}", elsewhere.port));
         assert_eq!(apache.test(), Ok(()), "{text}");
+    }
+}
+
+/// Has a server test each text as its configuration.
+fn taken(folder: &Path, words: &[&str], texts: &[String]) {
+    assert!(!texts.is_empty());
+    let path = folder.join("configuration");
+    for text in texts {
+        fs::write(&path, text).expect("ours");
+        let mut server = Command::new(program(words[0]));
+        let said = server.args(&words[1..]).arg(&path).output().expect("it can be executed");
+        let words = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success(), "{words}\n{text}");
+    }
+}
+
+#[test]
+fn haproxy_and_hitch_take_their_examples() {
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let elsewhere = Elsewhere::new(folder.path());
+    let live = folder.path().join("letsencrypt/live/www");
+    let parts = ["privkey.pem", "fullchain.pem"].map(|name| fs::read(live.join(name)));
+    let pem = parts.map(|part| part.expect("it was written")).concat();
+    fs::create_dir(folder.path().join("certs")).expect("ours");
+    fs::write(folder.path().join("certs/www.pem"), &pem).expect("ours");
+    let man = read("man/staplekeeper-servers.7.md");
+    let at = folder.path().display();
+    let haproxy = blocks(&man, "haproxy").into_iter().chain([read("examples/haproxy/haproxy.cfg")]);
+    let haproxy: Vec<_> = haproxy
+        .map(|text| {
+            // The package makes the group.
+            let text =
+                text.replace(" group staplekeeper", "").replace("/run/haproxy", &at.to_string());
+            let text = text.replace("/etc/haproxy/certs", &format!("{at}/certs"));
+            text.replace("bind :443", &format!("bind 127.0.0.1:{}", elsewhere.port))
+        })
+        .collect();
+    assert!(haproxy.iter().any(|text| text.contains("crt")), "{haproxy:?}");
+    taken(folder.path(), &["haproxy", "-c", "-f"], &haproxy);
+    // hitch takes no placeholder.
+    fs::write(folder.path().join("staples/www.der"), &elsewhere.answer).expect("ours");
+    let hitch = blocks(&man, "hitch").into_iter().map(|text| {
+        let text = elsewhere.moved(&text).replace("/etc/hitch", &format!("{at}/certs"));
+        let frontend = format!("frontend = \"[127.0.0.1]:{}\"", elsewhere.port);
+        format!("{frontend}\nbackend = \"[127.0.0.1]:1\"\nuser = \"nobody\"\n{text}")
+    });
+    taken(folder.path(), &["hitch", "--test", "--config"], &hitch.collect::<Vec<_>>());
+}
+
+/// What README quotes as errors of servers and clients is in the programs that say it.
+#[test]
+fn errors_that_people_search_for_are_said() {
+    let readme = read("README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    let modules = "/usr/lib/apache2/modules/mod_ssl.so";
+    let gnutls = "/usr/lib/x86_64-linux-gnu/libgnutls.so.30";
+    let nginx = program("nginx");
+    let table = [
+        ("no OCSP responder URL in the certificate", nginx.as_path()),
+        ("issuer certificate not found for certificate", &nginx),
+        ("BIO_new_file(", &nginx),
+        ("d2i_OCSP_RESPONSE_bio(", &nginx),
+        ("AH02217: ssl_stapling_init_cert: can't retrieve issuer certificate!", modules.as_ref()),
+        (
+            "AH02218: ssl_stapling_init_cert: no OCSP URI in certificate and no SSLStaplingForceURL set",
+            modules.as_ref(),
+        ),
+        ("AH01941: stapling_renew_response: responder error", modules.as_ref()),
+        (
+            "The certificate requires the server to include an OCSP status in its response, but the \
+             OCSP status is missing.",
+            gnutls.as_ref(),
+        ),
+        ("not allowed to have systemd reload", env!("CARGO_BIN_EXE_staplekeeper").as_ref()),
+    ];
+    for (words, path) in table {
+        assert!(readme.contains(words), "README does not quote {words:?}");
+        let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let said = bytes.windows(words.len()).any(|part| part == words.as_bytes());
+        assert!(said, "{} does not say {words:?}", path.display());
     }
 }
 
