@@ -5,7 +5,7 @@
 //! `writer` and `issuers` are that work, `remember` is what survives a restart, `refreshing` follows
 //! what somebody asked for by hand and `hooking` what ACME clients wait for, `answering` runs our own
 //! responder, `report` makes the status document, `saying` a line of it, `watched` shows metrics and the status page, `life` keeps its file and shows
-//! that the agent is alive, `observing` says what happened to those who keep a record, `ensure` knows what
+//! that the agent is alive, `observing` says what happened to those who keep a record, `told` remembers what hooks were told, `ensure` knows what
 //! a boot needs before there is an agent.
 
 mod answering;
