@@ -5,6 +5,7 @@ use std::time::Duration;
 use staplekeeper::plan::{About, CertId, Policy, ResponderId, ServerId, TargetId};
 use staplekeeper::time::{DAY, HOUR, MINUTE};
 
+use crate::nginx::File;
 use crate::responder::Mood;
 use crate::world::{Change, Setup, World, YEAR};
 
@@ -292,6 +293,31 @@ mod renewals {
     #[test]
     fn the_owner_never_reloads() {
         renewed(Setup::default(), None).nothing_was_told();
+    }
+
+    /// A certificate is renewed and its owner reloads before the staple is there, both while a reload
+    /// of the agent's ends: the two reloads look like one.
+    #[test]
+    fn the_owner_reloads_unseen() {
+        for takes in [1, 4, 8, 12, 30] {
+            let mut world = World::new(Setup { certificates: 2, ..Setup::default() });
+            world.run(DAY);
+            let reloads = world.servers[0].ours.len();
+            let mut now = DAY;
+            while world.servers[0].ours.len() == reloads || world.servers[0].in_progress {
+                now += SECOND / 10;
+                world.run(now);
+            }
+            let takes = Duration::from_secs(takes);
+            world.at(now + SECOND / 10, Change::Renew(0, None));
+            world.at(now + SECOND / 5, Change::ReloadsUnseen(0, takes));
+            world.run(now + 2 * MINUTE);
+            let presented = world.servers[0].memory[0];
+            assert!(
+                matches!(presented.file, File::Staple(cert, _) if cert == presented.leaf),
+                "{takes:?}: {presented:?}"
+            );
+        }
     }
 
     /// The CA publishes the first answer a quarter of an hour after issuance.

@@ -70,6 +70,9 @@ pub(crate) enum Change {
     Renew(usize, Option<Duration>),
     /// Somebody else reloads a server.
     OwnerReloads(usize),
+    /// Somebody reloads a server so close to a reload of the agent's that they look like one; so long
+    /// after it has read its files, its new workers come.
+    ReloadsUnseen(usize, Duration),
     Stop(usize),
     Start(usize),
     /// The next reloads of a server are refused.
@@ -97,6 +100,8 @@ pub(crate) enum Happening {
     Effect(u32, Effect),
     /// The agent notices something.
     Noticed(u32, Notice),
+    /// New workers come, with what was read when they were made.
+    Loads(usize, Vec<Presented>),
     Restart,
     /// The first staple that a server took up at its so manieth load expires.
     Expires(usize, u64),
@@ -319,6 +324,9 @@ impl World {
             Happening::Change(change) => self.change(change),
             Happening::Effect(incarnation, effect) => self.take_effect(incarnation, effect),
             Happening::Noticed(incarnation, notice) => self.notice(incarnation, notice),
+            Happening::Loads(server, files) => {
+                self.load(server, files);
+            }
             Happening::Restart => self.start_agent(),
             Happening::Expires(server, load) => self.check_expiries(server, load),
             Happening::Clients(server) => self.clients(server),
@@ -333,7 +341,14 @@ impl World {
             Change::Mood(responder, mood) => self.responders[responder].mood = mood,
             Change::Poison(responder, cert) => self.responders[responder].poisoned_by = cert,
             Change::Renew(lineage, owner_reloads) => self.renew(lineage, owner_reloads),
-            Change::OwnerReloads(server) => self.owner_reloads(server),
+            Change::OwnerReloads(server) => {
+                if self.load(server, self.files(server)) {
+                    self.notices(Notice::Server(server, Sighting::Reloaded));
+                }
+            }
+            Change::ReloadsUnseen(server, wait) => {
+                self.schedule(self.time + wait, Happening::Loads(server, self.files(server)));
+            }
             Change::Stop(server) => {
                 self.servers[server].running = false;
                 self.notices(Notice::Server(server, Sighting::Stopped));
@@ -383,12 +398,12 @@ impl World {
         presented.collect()
     }
 
-    fn owner_reloads(&mut self, server: usize) {
-        let files = self.files(server);
-        if self.servers[server].running && self.servers[server].load(files, self.time) {
+    fn load(&mut self, server: usize, files: Vec<Presented>) -> bool {
+        let loaded = self.servers[server].running && self.servers[server].load(files, self.time);
+        if loaded {
             self.watch_expiries(server);
-            self.notices(Notice::Server(server, Sighting::Reloaded));
         }
+        loaded
     }
 
     fn renew(&mut self, index: usize, owner_reloads: Option<Duration>) {

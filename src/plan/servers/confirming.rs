@@ -10,12 +10,16 @@ use crate::plan::event::Served;
 use crate::plan::facts::{Content, ServerId, TargetId};
 use crate::plan::holding::{Holding, Taken};
 use crate::plan::pending::Offer;
-use crate::time::{DAY, UnixTime};
+use crate::time::{DAY, HOUR, UnixTime};
 
 /// A target that goes on being something else than it should is tried again after at most this long.
 const LONGEST_MISMATCH_RETRY: Duration = DAY;
 /// For so long after a reload another one may be under way that was taken for the same.
 const SETTLES: Duration = Duration::from_secs(5);
+/// After a renewal it is looked again so soon, and after twice as long each time until the new certificate
+/// is presented.
+const LOOKS_AGAIN: Duration = Duration::from_secs(10);
+const LOOKS_AGAIN_AT_MOST: Duration = HOUR;
 
 impl Entry {
     /// Asks for a handshake, unless one is under way: its answer will be asked for again.
@@ -27,6 +31,9 @@ impl Entry {
         purpose: Purpose,
         desk: &mut Desk,
     ) {
+        if purpose == Purpose::Renewal && self.looks_again.is_none() {
+            self.looks_again = Some((desk.now.uptime + LOOKS_AGAIN, LOOKS_AGAIN * 2));
+        }
         if let Some(asking) = self.asking.get_mut(&id) {
             asking.purpose = purpose;
             return;
@@ -45,6 +52,11 @@ impl Entry {
         desk.act(Action::Confirm { target: id, server, expect });
     }
 
+    /// When it is looked once more; while a reload runs, its end tells.
+    pub(super) fn next_look(&self) -> Option<Duration> {
+        self.looks_again.filter(|_| self.reloading.is_none()).map(|(at, _)| at)
+    }
+
     /// It did not take up a target: another try is put off, longer each time.
     fn blame(&mut self, server: ServerId, id: TargetId, reloaded: bool, desk: &mut Desk) {
         let before = self.mismatched.get(&id).copied();
@@ -59,6 +71,26 @@ impl Entry {
 }
 
 impl Servers {
+    /// Looks at what was renewed: somebody may have reloaded and not been seen to, as when a reload of
+    /// ours was under way.
+    pub(super) fn look_again(&mut self, id: ServerId, up: Upstream<'_>, desk: &mut Desk) {
+        let Some(entry) = self.table.get_mut(&id) else { return };
+        let Some((at, wait)) = entry.looks_again else { return };
+        if at > desk.now.uptime || entry.reloading.is_some() {
+            return;
+        }
+        let awaiting = entry.differs.iter().filter(|target| entry.awaits_owner(**target));
+        let awaiting: Vec<TargetId> = awaiting.copied().collect();
+        let next = (desk.now.uptime + wait, (wait * 2).min(LOOKS_AGAIN_AT_MOST));
+        entry.looks_again = Some(next).filter(|_| !awaiting.is_empty());
+        for target in awaiting {
+            let probed = entry.server.running && entry.server.probed;
+            if let Some(offer) = up.offer(target).filter(|_| probed) {
+                entry.ask(id, target, &offer, Purpose::Renewal, desk);
+            }
+        }
+    }
+
     /// A handshake told what clients see, or could not.
     pub(in crate::plan) fn confirmed(
         &mut self,

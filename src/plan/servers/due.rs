@@ -108,8 +108,10 @@ impl Servers {
     /// Enters the next reload into the agenda, or begins it.
     pub(in crate::plan) fn settle(&mut self, id: ServerId, up: Upstream<'_>, desk: &mut Desk) {
         self.take_up(id, up, desk);
+        self.look_again(id, up, desk);
         let Some(entry) = self.table.get_mut(&id) else { return };
-        let uptime = entry.next_uptake().unwrap_or(Duration::MAX);
+        let next = [entry.next_uptake(), entry.next_look()].into_iter().flatten().min();
+        let uptime = next.unwrap_or(Duration::MAX);
         let mut to = Slot { uptime, ..Slot::default() };
         if entry.failures > 0 && entry.differs.is_empty() && entry.reloading.is_none() {
             // It has it all by now, in whatever way.

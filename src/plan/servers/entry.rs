@@ -37,6 +37,7 @@ impl Entry {
             last: None,
             failures: 0,
             not_before: Duration::ZERO,
+            looks_again: None,
             slot: Slot::default(),
         }
     }

@@ -60,6 +60,9 @@ pub(super) struct Entry {
     failures: u32,
     /// Nothing is tried before this uptime.
     not_before: Duration,
+    /// At this uptime it is looked once more what is presented of what was renewed, and later again
+    /// after so long.
+    looks_again: Option<(Duration, Duration)>,
     slot: Slot,
 }
 

@@ -68,8 +68,12 @@ impl Servers {
                         entry.differs.iter().filter(|target| entry.awaits_owner(**target));
                     let emptied = up.per_worker(id).filter(|id| !entry.snapshot.contains_key(id));
                     for target in renewed.copied().chain(emptied).collect::<BTreeSet<_>>() {
+                        let purpose = match entry.awaits_owner(target) {
+                            true => Purpose::Renewal,
+                            false => Purpose::Sighting,
+                        };
                         if let Some(offer) = up.offer(target) {
-                            entry.ask(id, target, &offer, Purpose::Sighting, desk);
+                            entry.ask(id, target, &offer, purpose, desk);
                         }
                     }
                 } else {
