@@ -7,7 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use reqwest::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -115,6 +116,8 @@ impl Client {
         let (body, url) = (serde_json::to_vec(order)?, format!("http://agent/{what}"));
         let mut response = self.in_time(self.http.post(url).body(body).send()).await?;
         if !response.status().is_success() {
+            // Of one that is ending, the next may take the order.
+            ensure!(response.status() != StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping");
             let said = response.text().await?;
             bail!(Refused(format!("the agent refused: {}", said.trim_end())));
         }
