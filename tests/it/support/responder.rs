@@ -19,6 +19,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use nix::sys::socket::{Shutdown, shutdown};
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -276,7 +278,11 @@ async fn run(
                 None => return,
                 Some(Command::Kill(done)) => {
                     connections.shutdown().await;
-                    drop(listener.take());
+                    // A child that a test is about to execute holds a copy of it for a moment.
+                    if let Some(listener) = listener.take() {
+                        let fd = listener.as_raw_fd();
+                        shutdown(fd, Shutdown::Both).expect("it listens");
+                    }
                     reserved.get_or_insert_with(|| bound(port));
                     let _ = done.send(());
                 }
