@@ -214,9 +214,12 @@ fn rules_and_dashboard_name_metrics_that_exist() {
     assert_eq!(ids.len(), panels.len(), "each panel has a number of its own");
 }
 
-/// What a browser makes of a page: its elements, after it has read everything.
+/// What a browser makes of a page: its elements, after it has read everything. Scripts are switched off.
 fn chromium(url: &str) -> String {
     let home = tempfile::tempdir().expect("a temp folder");
+    fs::create_dir(home.path().join("Default")).expect("ours");
+    let settings = r#"{"profile": {"default_content_setting_values": {"javascript": 2}}}"#;
+    fs::write(home.path().join("Default/Preferences"), settings).expect("ours");
     let profile = format!("--user-data-dir={}", home.path().display());
     let output = Command::new(program("chromium"))
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
@@ -248,6 +251,8 @@ fn a_browser_shows_the_page_and_runs_nothing_of_it() {
         shown = get(port, "/", "").1;
         shown.contains("Clients break, or soon will")
     });
+    let off = "data:text/html,<noscript>off</noscript><script>document.write('on')</script>";
+    assert!(chromium(off).contains("<body>off"), "scripts are off");
     let dom = chromium(&page);
     assert!(dom.contains("<title>staplekeeper: critical</title>"), "{dom}");
     assert!(!dom.contains("<script"), "{dom}");

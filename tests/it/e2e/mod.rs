@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod hook;
 mod hosts;
+mod hours;
 mod profiles;
 mod renewal;
 mod responders;
