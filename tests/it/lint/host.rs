@@ -18,7 +18,8 @@ use crate::support::port::free_port;
 use crate::support::program::program;
 use crate::support::responder::Reply;
 
-const DAY: i64 = 86_400;
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
 /// The agent's user: whoever `nobody` is.
 const NOBODY: u32 = 65_534;
 
@@ -176,7 +177,7 @@ impl Host {
     fn issue(&mut self, name: &'static str) {
         let draft = Draft { must_staple: name.contains("must"), ..Draft::leaf(name) };
         let draft = match name {
-            "ends.test" => Draft { not_after: now() + 3 * DAY, ..draft },
+            "ends.test" => Draft { not_after: now() + 3 * DAY + HOUR / 2, ..draft },
             "past.test" => Draft { not_after: now() - DAY, ..draft },
             "dual-rsa.test" => draft.keyed(Kind::Rsa2048, 7),
             _ => draft,
