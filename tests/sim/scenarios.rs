@@ -418,6 +418,25 @@ mod servers {
         assert!(world.reloads() < 25, "{} reloads", world.reloads());
     }
 
+    /// The operator mends the server's configuration and refreshes.
+    #[test]
+    fn a_reload_that_is_asked_for_waits_for_no_back_off() {
+        let mut world = World::new(Setup::default());
+        world.servers[0].refuses = u32::MAX;
+        let mut now = DAY;
+        world.run(now);
+        // An hour lies between two tries in the end.
+        while world.agent.planner.server(ServerId(0)).expect("served").failures < 12 {
+            now += HOUR;
+            world.run(now);
+        }
+        world.servers[0].refuses = 0;
+        let loads = world.servers[0].loads;
+        world.command(0);
+        world.run(now + 10 * SECOND);
+        assert!(world.servers[0].loads > loads, "it waits");
+    }
+
     #[test]
     fn a_server_that_stands_still_is_left_alone() {
         let mut world = World::new(Setup::default());

@@ -1,5 +1,7 @@
 //! Which servers there are, and which targets are among their files.
 
+use std::time::Duration;
+
 use super::{Deployed, Entry, Purpose, Servers, Upstream};
 use crate::plan::action::About;
 use crate::plan::agenda::Item;
@@ -88,6 +90,10 @@ impl Servers {
         let (Some(entry), Some(offer)) = (self.table.get_mut(&id), up.offer(target)) else {
             return;
         };
+        if wanted {
+            // Whoever asks for it may have mended what kept the server from reloading.
+            entry.not_before = Duration::ZERO;
+        }
         let probed = entry.server.running && entry.server.probed;
         let slow = offer.delivery.takes_up.within().is_some_and(|within| within > SOON);
         let deployed = entry.deployed.get_or_insert_with(target, Deployed::default);
