@@ -20,19 +20,25 @@ fn worker(host: &Host<Haproxy>) -> Vec<i32> {
     host.server.process().children()
 }
 
-/// It was started without `.ocsp` files: what comes over the socket alone it would not take (52).
-#[test]
-fn one_that_runs_already_is_told_without_a_reload() {
-    let mut host = Host::<Haproxy>::new(LONG, "");
+/// Started without staples, it has them from the agent; the worker that was there before.
+fn started_bare_and_told(host: &mut Host<Haproxy>) -> Vec<i32> {
     host.server.start();
     for site in Haproxy::SITES {
         assert_eq!(host.handshake(site).expect("a handshake").worth, Worth::Nothing);
     }
-    let before = worker(&host);
+    let before = worker(host);
     host.agent.start();
     for site in Haproxy::SITES {
         host.wait_until_served(site);
     }
+    before
+}
+
+/// It was started without `.ocsp` files: what comes over the socket alone it would not take (52).
+#[test]
+fn one_that_runs_already_is_told_without_a_reload() {
+    let mut host = Host::<Haproxy>::new(LONG, "");
+    let before = started_bare_and_told(&mut host);
     host.all_judges_connect();
     // A second one goes the short way; the first proved that it is known now.
     for _ in 0..2 {
@@ -173,15 +179,7 @@ fn relative_paths_and_variables_mean_what_haproxy_takes_them_for() {
     );
     text = text.replacen("global\n", &said, 1);
     fs::write(host.server.configuration(), text).expect("ours");
-    host.server.start();
-    for site in Haproxy::SITES {
-        assert_eq!(host.handshake(site).expect("a handshake").worth, Worth::Nothing);
-    }
-    let before = worker(&host);
-    host.agent.start();
-    for site in Haproxy::SITES {
-        host.wait_until_served(site);
-    }
+    let before = started_bare_and_told(&mut host);
     assert_eq!(worker(&host), before, "nobody reloaded it");
     host.server.reload().expect("its configuration is good");
     host.all_judges_connect();
