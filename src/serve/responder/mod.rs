@@ -137,10 +137,14 @@ impl Responder {
         all.filter_map(|(listener, stop)| self.accept(listener, stop).err()).collect()
     }
 
+    /// One thread takes all that comes by a socket: where several wait for it, each connection wakes all of
+    /// them, and all but one in vain.
     fn accept(&self, listener: &Listener, stop: &CancellationToken) -> Result<(), BindError> {
         let failed = |cause| BindError { address: listener.address().clone(), cause };
-        let mut all = self.workers.iter();
-        all.try_for_each(|worker| worker.accept(&listener.socket, &self.room, stop)).map_err(failed)
+        let place = self.addresses().position(|one| one == listener.address());
+        let place = place.unwrap_or(self.listening.len());
+        let worker = &self.workers[place % self.workers.len()];
+        worker.accept(&listener.socket, &self.room, stop).map_err(failed)
     }
 
     /// Takes no connections any more, and answers those that it has: whoever connects from now on waits

@@ -1,4 +1,4 @@
-//! The threads that answer: each has an event loop of its own and takes connections from all sockets.
+//! The threads that answer: each has an event loop of its own, and sockets that no other takes from.
 //!
 //! The agent's own work never stands in their way, nor they in its.
 
@@ -34,7 +34,7 @@ use super::taken::{Source, Taken};
 const SILENT_AT_MOST: Duration = Duration::from_secs(10);
 /// How often it is looked who was silent for too long, while anybody is connected.
 const SWEEPS: Duration = Duration::from_secs(1);
-/// Connections that are taken in a row before the other threads, and those who wait, have their share.
+/// Connections that are taken in a row before those who wait have their share.
 const IN_A_ROW: usize = 16;
 /// The longest head of a request, in bytes: paths hold whole OCSP requests.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
