@@ -31,9 +31,6 @@ impl Entry {
         purpose: Purpose,
         desk: &mut Desk,
     ) {
-        if purpose == Purpose::Renewal && self.looks_again.is_none() {
-            self.looks_again = Some((desk.now.uptime + LOOKS_AGAIN, LOOKS_AGAIN * 2));
-        }
         if let Some(asking) = self.asking.get_mut(&id) {
             asking.purpose = purpose;
             return;
@@ -50,6 +47,12 @@ impl Entry {
         let (generation, published) = (self.generation, offer.published.content());
         self.asking.insert(id, Asking { generation, purpose, published });
         desk.act(Action::Confirm { target: id, server, expect });
+    }
+
+    /// Something more was renewed: it is looked again soon, whatever else is waited for.
+    pub(super) fn look_again_soon(&mut self, desk: &Desk) {
+        let soon = (desk.now.uptime + LOOKS_AGAIN, LOOKS_AGAIN * 2);
+        self.looks_again = Some(self.looks_again.map_or(soon, |before| before.min(soon)));
     }
 
     /// When it is looked once more; while a reload runs, its end tells.

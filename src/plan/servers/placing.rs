@@ -116,6 +116,7 @@ impl Servers {
         if probed && !awaited && entry.awaits_owner(target) {
             // Its owner's reload, or ours, may have come before the target was swapped.
             entry.ask(id, target, &offer, Purpose::Renewal, desk);
+            entry.look_again_soon(desk);
         }
         desk.servers.insert(id);
     }

@@ -73,6 +73,9 @@ impl Servers {
                             false => Purpose::Sighting,
                         };
                         if let Some(offer) = up.offer(target) {
+                            if purpose == Purpose::Renewal {
+                                entry.look_again_soon(desk);
+                            }
                             entry.ask(id, target, &offer, purpose, desk);
                         }
                     }
