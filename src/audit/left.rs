@@ -53,11 +53,20 @@ pub(super) fn read(folder: &Path) -> (Vec<PathBuf>, Vec<(UnixTime, Happening)>) 
     paths.sort();
     paths.truncate(MOST);
     let mut happened = Vec::new();
-    for path in &paths {
-        let bytes = files::read(path, MAX_BYTES).ok().flatten().unwrap_or_default();
+    paths.retain(|path| {
+        let bytes = match files::read(path, MAX_BYTES) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return false,
+            Err(error) => {
+                // It stays for whoever can read it.
+                tracing::warn!(path = %path.display(), %error, "lines for the audit trail cannot be read");
+                return false;
+            }
+        };
         let lines = bytes.split(|byte| *byte == b'\n');
         let lines = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok());
         happened.extend(lines.map(|line| (line.time, line.happening.bounded())));
-    }
+        true
+    });
     (paths, happened)
 }
