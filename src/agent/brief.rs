@@ -1,8 +1,8 @@
 //! Every certificate in a line: what their order and all summaries need, and the status document told
 //! one certificate after the other.
 //!
-//! With ten thousand certificates the whole document is tens of megabytes of small strings. Nobody in the
-//! agent holds it: its order is made of briefs, and each certificate is written out as it is asked for.
+//! With ten thousand certificates the whole document is tens of megabytes of small strings. The agent's
+//! state does not hold it (a caller of the control socket has its text until it is read): its order is made of briefs, and each certificate is written out as it is asked for.
 
 use std::sync::Arc;
 

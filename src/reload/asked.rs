@@ -2,7 +2,7 @@
 //!
 //! A request is a file `asked/UNIT`: its name is all that root reads, and compares with a list of its
 //! own (`packaging/systemd/reload`). Root takes it away, has systemd do it, and writes `answered/UNIT`:
-//! which file it took (inode and time of change), the status of `systemctl reload`, and its words.
+//! which file it took (inode and time of modification), the status of `systemctl reload`, and its words.
 //! The folders are root's, so that what lies in them is never a link of ours that root would follow.
 
 use std::fs::{self, OpenOptions};
